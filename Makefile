@@ -1,0 +1,135 @@
+# make                      all programs, into bin/
+# make SAN=address|undefined|thread ...   the same beside it, in build/<SAN>/bin
+# make test | check | run   see README.md
+
+PROGRAMS := streamer collector fs bridge
+PACKAGES := gcc make pkg-config libfuse3-dev fuse3 libcurl4-openssl-dev libjansson-dev \
+	libsodium-dev libzstd-dev etcd-server etcd-client python3 python3-pytest \
+	python3-hypothesis inotify-tools rsync procps psmisc
+PYTHON   := /usr/bin/python3
+
+SAN     ?=
+B       := build/$(or $(SAN),release)
+BIN     := $(if $(SAN),$(B)/bin,bin)
+
+CC       = gcc
+OPT     ?= -O2 -g
+WARN    := -Wall -Wextra -Wno-unused-parameter -Wmissing-prototypes -Wstrict-prototypes \
+	-Wold-style-definition -Wshadow -Wvla -Wpointer-arith -Wwrite-strings -Wundef -Wformat=2
+HARDEN  := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer, \
+	-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fPIE
+CFLAGS  := -std=gnu17 -D_GNU_SOURCE -Icommon $(OPT) $(WARN) $(HARDEN) -pthread
+LDFLAGS := $(if $(SAN),-fsanitize=$(SAN)) -pthread -pie -Wl,-z,relro,-z,now,--as-needed
+
+# Stretches the deadlines of tests.
+export GPUTEL_SLOW ?= $(if $(SAN),4,1)
+
+# Evaluated in recipes, hence after `make deps` has installed pkg-config and the libraries.
+pkg      = $(shell pkg-config $(1))
+LIBS     = $(call pkg,--libs libcurl jansson libsodium libzstd) -lm
+FS_LIBS  = $(call pkg,--libs fuse3)
+
+objects  = $(patsubst %.c,$(B)/%.o,$(sort $(wildcard $(1))))
+COMMON  := $(call objects,common/*.c)
+DAEMONS := $(foreach p,$(PROGRAMS),$(if $(wildcard $(p)/main.c),$(p)))
+MODULES := $(filter-out %/main.o,$(call objects,streamer/*.c collector/*.c))
+TESTLIB := $(call objects,tests/lib/*.c)
+UNITS   := $(patsubst %.c,$(B)/%,$(sort $(wildcard tests/unit/test_*.c)))
+ALL_OBJ := $(call objects,$(foreach d,common tests/lib tests/unit $(PROGRAMS),$(d)/*.c))
+
+.PHONY: all $(PROGRAMS) deps run test test-unit test-e2e check clean bench chaos soak
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(DAEMONS)
+$(DAEMONS): %: $(BIN)/gputel-%
+
+# ---- objects -----------------------------------------------------------------------------------
+
+# Files that change when what is in them does: objects depend on the flags, what is linked from them
+# also on the list of sources, so that a removed one goes.
+stamp = $(shell mkdir -p $(B); echo '$(2)' | cmp -s - $(1) || echo '$(2)' >$(1))
+FLAGS   := $(B)/flags
+SOURCES := $(B)/sources
+ifneq ($(MAKECMDGOALS),clean)
+$(call stamp,$(FLAGS),$(CC) $(CFLAGS) $(LDFLAGS))
+$(call stamp,$(SOURCES),$(ALL_OBJ))
+endif
+
+$(B)/fs/%.o: EXTRA = $(call pkg,--cflags fuse3)
+
+$(B)/%.o: %.c $(FLAGS)
+	@mkdir -p $(@D)
+	@echo "  CC      $<"
+	@$(CC) $(CFLAGS) $(EXTRA) -MMD -MP -c -o $@ $<
+
+-include $(ALL_OBJ:.o=.d)
+
+# Members are appended, not replaced: modules of different daemons may share a file name.
+$(B)/common.a: $(COMMON)
+$(B)/test.a: $(COMMON) $(MODULES) $(TESTLIB)
+$(B)/%.a: $(FLAGS) $(SOURCES)
+	@rm -f $@
+	@ar qcs $@ $(filter %.o,$^)
+
+# ---- programs ----------------------------------------------------------------------------------
+
+$(BIN)/gputel-fs: EXTRA_LIBS = $(FS_LIBS)
+
+define program
+$(BIN)/gputel-$(1): $(call objects,$(1)/*.c) $(B)/common.a
+endef
+$(foreach p,$(DAEMONS),$(eval $(call program,$(p))))
+
+$(BIN)/gputel-%: $(FLAGS) $(SOURCES)
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	@$(CC) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LIBS) $(EXTRA_LIBS)
+
+# ---- tests -------------------------------------------------------------------------------------
+
+$(B)/tests/unit/test_%: $(B)/tests/unit/test_%.o $(B)/test.a
+	@echo "  LD      $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+# In a second make, because deps may install what the flags are asked from.
+test: deps
+	@$(MAKE) --no-print-directory all $(UNITS)
+	@r=0; $(MAKE) --no-print-directory test-unit || r=1; \
+	$(MAKE) --no-print-directory test-e2e || r=1; exit $$r
+
+test-unit: $(UNITS)
+	@tests/lib/run-units $(UNITS)
+
+test-e2e: all
+	$(if $(wildcard tests/e2e/test_*.py),\
+	GPUTEL_BIN=$(abspath $(BIN)) $(PYTHON) -m pytest -q tests/e2e,@true)
+
+check: all $(UNITS)
+	@tests/lib/check
+
+soak: all
+	GPUTEL_SOAK=1 GPUTEL_BIN=$(abspath $(BIN)) $(PYTHON) -m pytest -q -m soak tests/e2e
+
+bench chaos: all
+	@$(if $(wildcard tests/$@/run),GPUTEL_BIN=$(abspath $(BIN)) tests/$@/run,\
+	echo "tests/$@/run does not exist"; exit 1)
+
+# ---- running -----------------------------------------------------------------------------------
+
+deps:
+	@missing=$$(for p in $(PACKAGES); do \
+		dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; \
+	done); \
+	test -z "$$missing" && exit 0; \
+	sudo=$$(test $$(id -u) = 0 || echo sudo); \
+	$$sudo apt-get update && \
+	$$sudo env DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y --no-install-recommends $$missing
+
+run: deps
+	@$(MAKE) --no-print-directory all
+	@GPUTEL_BIN=$(abspath $(BIN)) examples/run.sh
+
+clean:
+	rm -rf build bin
