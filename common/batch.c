@@ -1,0 +1,147 @@
+#include "batch.h"
+
+#include "compress.h"
+#include "digest.h"
+
+static const char magic[4] = {'g', 't', 'b', 1};
+
+enum { FLAG_ZSTD = 1, HEADER_LEN = 4 + 1 + 4 + 4, ZSTD_LEVEL = 3 };
+
+static void encode_raw(struct strbuf *out, const struct batch *b, const struct row *rows, size_t n)
+{
+	strbuf_add_lstr(out, b->host);
+	strbuf_add_varint(out, b->n_series);
+	for (uint32_t i = 0; i < b->n_series; i++) {
+		const struct batch_series *s = &b->series[i];
+
+		strbuf_add_lstr(out, s->gpu);
+		strbuf_add_lstr(out, s->metric);
+		strbuf_add_lstr(out, s->device);
+		strbuf_add_lstr(out, s->model);
+		strbuf_add_lstr(out, s->driver);
+		strbuf_add_lstr(out, s->labels);
+	}
+	strbuf_add_varint(out, b->n_attributions);
+	for (uint32_t i = 0; i < b->n_attributions; i++) {
+		const struct attribution *a = &b->attributions[i];
+
+		strbuf_add_lstr(out, a->uuid);
+		strbuf_add_lstr(out, a->container);
+		strbuf_add_lstr(out, a->pod);
+		strbuf_add_lstr(out, a->namespace);
+	}
+	columns_encode(out, rows, n, b->n_series);
+}
+
+void batch_encode(struct strbuf *out, const struct batch *b, const struct row *rows, size_t n)
+{
+	struct strbuf raw, packed;
+	struct slice body;
+	bool zstd;
+
+	strbuf_init(&raw, BATCH_RAW_MAX);
+	strbuf_init(&packed, BATCH_RAW_MAX + BATCH_RAW_MAX / 128);
+	encode_raw(&raw, b, rows, n);
+	zstd = compress_zstd(&packed, raw.s, raw.len, ZSTD_LEVEL) == 0 && packed.len < raw.len;
+	body = zstd ? (struct slice){packed.s, packed.len} : (struct slice){raw.s, raw.len};
+	strbuf_add(out, magic, sizeof(magic));
+	strbuf_add_u8(out, zstd ? FLAG_ZSTD : 0);
+	strbuf_add_u32(out, (uint32_t)raw.len);
+	strbuf_add_u32(out, crc32c(body.p, body.len));
+	strbuf_add_slice(out, body);
+	if (raw.err && !out->err)
+		out->err = raw.err;
+	strbuf_release(&raw);
+	strbuf_release(&packed);
+}
+
+/* Fills b->mem with the raw form. */
+static int unpack(const void *p, size_t n, struct batch *b, struct err *e)
+{
+	struct reader r = reader_of(p, n);
+	struct slice m = read_bytes(&r, sizeof(magic)), body;
+	uint8_t flags = read_u8(&r);
+	uint32_t raw_len = read_u32(&r), crc = read_u32(&r);
+
+	body = read_bytes(&r, reader_left(&r));
+	if (r.err || memcmp(m.p, magic, 3))
+		return err_set(e, -EBADMSG, "payload: no batch");
+	if (m.p[3] != magic[3])
+		return err_set(e, -EBADMSG, "payload: version %d is not known here", m.p[3]);
+	if (flags & ~FLAG_ZSTD || raw_len > BATCH_RAW_MAX)
+		return err_set(e, -EBADMSG, "payload: bad header");
+	if (crc32c(body.p, body.len) != crc)
+		return err_set(e, -EBADMSG, "payload: checksum mismatch");
+	strbuf_init(&b->mem, raw_len + 1);
+	if (!(flags & FLAG_ZSTD))
+		strbuf_add_slice(&b->mem, body);
+	else if (decompress_zstd(&b->mem, body.p, body.len, raw_len))
+		return err_set(e, -EBADMSG, "payload: damaged compression");
+	if (b->mem.err || b->mem.len != raw_len)
+		return err_set(e, -EBADMSG, "payload: length mismatch");
+	return 0;
+}
+
+static int decode_tables(struct reader *r, struct batch *b)
+{
+	uint64_t n;
+
+	b->host = read_lstr(r);
+	n = read_varint(r);
+	if (r->err || n > BATCH_ROWS_MAX || n > reader_left(r) / 6)
+		return -EBADMSG;
+	b->series = xcalloc(n + 1, sizeof(*b->series));
+	b->n_series = (uint32_t)n;
+	for (uint32_t i = 0; i < n; i++) {
+		struct batch_series *s = &b->series[i];
+
+		s->gpu = read_lstr(r);
+		s->metric = read_lstr(r);
+		s->device = read_lstr(r);
+		s->model = read_lstr(r);
+		s->driver = read_lstr(r);
+		s->labels = read_lstr(r);
+	}
+	n = read_varint(r);
+	if (r->err || n > BATCH_ROWS_MAX || n > reader_left(r) / 4)
+		return -EBADMSG;
+	b->attributions = xcalloc(n + 1, sizeof(*b->attributions));
+	b->n_attributions = (uint32_t)n;
+	for (uint32_t i = 0; i < n; i++) {
+		struct attribution *a = &b->attributions[i];
+
+		a->uuid = read_lstr(r);
+		a->container = read_lstr(r);
+		a->pod = read_lstr(r);
+		a->namespace = read_lstr(r);
+	}
+	return r->err;
+}
+
+int batch_decode(const void *p, size_t n, struct batch *ret, struct err *e)
+{
+	struct reader r;
+	int err;
+
+	batch_release(ret);
+	err = unpack(p, n, ret, e);
+	if (err)
+		return err;
+	r = reader_of(ret->mem.s, ret->mem.len);
+	if (decode_tables(&r, ret))
+		return err_set(e, -EBADMSG, "payload: damaged tables");
+	if (columns_decode(&r, ret->n_series, ret->n_attributions, BATCH_ROWS_MAX, &ret->rows))
+		return err_set(e, -EBADMSG, "payload: damaged columns");
+	if (reader_left(&r))
+		return err_set(e, -EBADMSG, "payload: %zu bytes too many", reader_left(&r));
+	return 0;
+}
+
+void batch_release(struct batch *b)
+{
+	free(b->series);
+	free(b->attributions);
+	rows_release(&b->rows);
+	strbuf_release(&b->mem);
+	*b = (struct batch){0};
+}

@@ -1,0 +1,33 @@
+/* The life of a program: signals, the stop flag, the drain's deadline.
+ *
+ * SIGTERM and SIGINT set the stop flag and wake everybody who waits; a second one ends the process
+ * at once with exit 1 (everything acknowledged is in etcd already; the rest comes back by recovery).
+ * SIGHUP runs what daemon_on_hup was given. SIGPIPE is ignored. */
+#ifndef GPUTEL_DAEMON_H
+#define GPUTEL_DAEMON_H
+
+#include "base.h"
+
+/* Blocks the signals for all threads and starts the one that waits for them. Call before any other
+ * thread exists. shutdown_ms: SHUTDOWN_TIMEOUT. */
+int daemon_init(int64_t shutdown_ms, struct err *e) must_check;
+
+/* Runs on the signal thread, once, at the first SIGTERM, SIGINT or daemon_stop, after the flag is
+ * set (may be NULL). */
+void daemon_on_stop(void (*fn)(void *arg), void *arg);
+/* Runs on the signal thread at each SIGHUP (may be NULL). */
+void daemon_on_hup(void (*fn)(void *arg), void *arg);
+
+bool daemon_stopping(void);
+extern volatile bool daemon_stop_flag; /* for those that take a pointer to it; read it atomically */
+/* Asks for the same stop from inside. */
+void daemon_stop(void);
+
+/* Sleeps up to ms, less when a stop is asked for. Returns daemon_stopping(). */
+bool daemon_sleep_ms(int64_t ms);
+/* Waits until a stop is asked for. */
+void daemon_wait(void);
+/* Milliseconds left of SHUTDOWN_TIMEOUT since the first signal; the whole of it before. */
+int64_t daemon_drain_left_ms(void);
+
+#endif

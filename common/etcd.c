@@ -1,0 +1,430 @@
+#include "etcd_internal.h"
+
+#include <time.h>
+
+#define CIRCUITS_OPEN "etcd: every endpoint failed lately; none is tried again yet"
+
+/* ---- life ----------------------------------------------------------------------------------- */
+
+static char *dup_or_null(const char *s)
+{
+	return s && s[0] ? xstrdup(s) : NULL;
+}
+
+static int conf_check(const struct etcd_conf *conf, struct err *e)
+{
+	if (conf->request_timeout_ms < 1)
+		return err_set(e, -EINVAL, "the request timeout must be positive");
+	if (strlen(conf->prefix) > ETCD_KEY_MAX / 2)
+		return err_set(e, -EINVAL, "the prefix is longer than %d bytes", ETCD_KEY_MAX / 2);
+	if (conf->username && conf->username[0] && !conf->password)
+		return err_set(e, -EINVAL, "a user name needs a password");
+	return 0;
+}
+
+static struct etcd *client_new(const struct etcd_conf *conf)
+{
+	struct etcd *c = xcalloc(1, sizeof(*c));
+
+	c->prefix = xstrdup(conf->prefix);
+	c->prefix_len = strlen(conf->prefix);
+	c->request_timeout_ms = conf->request_timeout_ms;
+	c->circuit_failures = conf->circuit_failures;
+	c->circuit_open_ms = conf->circuit_open_ms;
+	c->username = dup_or_null(conf->username);
+	c->password = dup_or_null(conf->password);
+	pthread_mutex_init(&c->lock, NULL);
+	pthread_cond_init(&c->changed, NULL);
+	return c;
+}
+
+int etcd_open(struct etcd **ret, const struct etcd_conf *conf, struct err *e)
+{
+	const struct http_conf http = {
+		.dial_timeout_ms = conf->dial_timeout_ms,
+		.max_inflight = conf->max_inflight,
+		.cacert = conf->cacert,
+		.cert = conf->cert,
+		.key = conf->key,
+	};
+	int r = conf_check(conf, e);
+	struct etcd *c;
+
+	if (r)
+		return r;
+	c = client_new(conf);
+	r = etcd_endpoints_parse(c, conf->endpoints, e);
+	if (!r)
+		r = http_open(&c->http, &http, e);
+	if (r)
+		etcd_close(c);
+	else
+		*ret = c;
+	return r;
+}
+
+void etcd_close(struct etcd *c)
+{
+	if (!c)
+		return;
+	http_close(c->http);
+	for (int i = 0; i < c->n_endpoints; i++)
+		free(c->endpoints[i].url);
+	pthread_cond_destroy(&c->changed);
+	pthread_mutex_destroy(&c->lock);
+	free(c->token);
+	free(c->prefix);
+	free(c->username);
+	free(c->password);
+	free(c);
+}
+
+void etcd_cancel(struct etcd *c)
+{
+	pthread_mutex_lock(&c->lock);
+	c->cancelled = true;
+	pthread_cond_broadcast(&c->changed);
+	pthread_mutex_unlock(&c->lock);
+	http_cancel(c->http);
+}
+
+bool etcd_sleep_ms(struct etcd *c, int64_t ms)
+{
+	struct mono until = mono_in_ms(ms);
+	struct timespec ts = {until.ns / NS_PER_SEC, until.ns % NS_PER_SEC};
+	bool cancelled;
+	int r = 0;
+
+	pthread_mutex_lock(&c->lock);
+	while (!c->cancelled && !r)
+		r = pthread_cond_clockwait(&c->changed, &c->lock, CLOCK_MONOTONIC, &ts);
+	cancelled = c->cancelled;
+	pthread_mutex_unlock(&c->lock);
+	return cancelled;
+}
+
+int etcd_request_timeout_ms(const struct etcd *c)
+{
+	return c->request_timeout_ms;
+}
+
+/* ---- tokens --------------------------------------------------------------------------------- */
+
+static int authenticate(struct etcd *c, int timeout_ms, char **ret, struct err *e)
+{
+	struct etcd_request q = {
+		.path = "/v3/auth/authenticate",
+		.anonymous = true,
+		.repeatable = true,
+		.timeout_ms = timeout_ms,
+	};
+	struct json *doc = NULL;
+	struct strbuf body;
+	struct slice token;
+	int r;
+
+	strbuf_init(&body, 64 << 10);
+	strbuf_adds(&body, "{\"name\":");
+	strbuf_add_json(&body, c->username, strlen(c->username));
+	strbuf_adds(&body, ",\"password\":");
+	strbuf_add_json(&body, c->password, strlen(c->password));
+	strbuf_addc(&body, '}');
+	q.body = (struct slice){body.s, body.len};
+	r = body.err ? err_set(e, -EINVAL, "user name or password too long")
+		     : etcd_call(c, &q, &doc, NULL, e);
+	strbuf_release(&body);
+	if (r && r != -EOPNOTSUPP)
+		return r;
+	token = json_str(json_get(doc, "token"));
+	*ret = xstrndup(token.p, token.len);
+	json_free(doc);
+	return 0;
+}
+
+/* Makes this thread the one that asks for a token (*ret NULL) or yields a copy of one that is not
+ * the stale one. */
+static int token_claim(struct etcd *c, const char *stale, struct mono deadline, char **ret)
+{
+	struct timespec ts = {deadline.ns / NS_PER_SEC, deadline.ns % NS_PER_SEC};
+	int r = 0;
+
+	pthread_mutex_lock(&c->lock);
+	while (c->authenticating && !c->cancelled && !r)
+		r = pthread_cond_clockwait(&c->changed, &c->lock, CLOCK_MONOTONIC, &ts);
+	if (c->cancelled)
+		r = -ECANCELED;
+	else if (r)
+		r = -ECONNREFUSED;
+	else if (c->token && (!stale || strcmp(stale, c->token) != 0))
+		*ret = xstrdup(c->token);
+	else
+		c->authenticating = true;
+	pthread_mutex_unlock(&c->lock);
+	return r;
+}
+
+static void token_settle(struct etcd *c, const char *fresh)
+{
+	pthread_mutex_lock(&c->lock);
+	if (fresh) {
+		free(c->token);
+		c->token = xstrdup(fresh);
+	}
+	c->authenticating = false;
+	pthread_cond_broadcast(&c->changed);
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* Yields a copy of the token: a new one if there is none yet or it is the stale one. */
+static int token_get(struct etcd *c, const char *stale, struct mono deadline, char **ret,
+		     struct err *e)
+{
+	char *token = NULL;
+	int r = token_claim(c, stale, deadline, &token);
+
+	if (r)
+		return err_set(e, r, "no token from etcd: %s", strerror(-r));
+	if (!token) {
+		r = authenticate(c, (int)MAX(mono_ms_until(deadline), 1), &token, e);
+		token_settle(c, token);
+	}
+	*ret = token;
+	/* the request that wants it has not been sent */
+	return etcd_unknown(r) ? -ECONNREFUSED : r;
+}
+
+/* ---- one request ---------------------------------------------------------------------------- */
+
+/* A request on its way over the endpoints. */
+struct call {
+	struct etcd *client;
+	const struct etcd_request *request;
+	struct mono deadline;
+	char *token; /* or NULL */
+	struct json *doc;
+	size_t size;
+};
+
+static size_t headers_of(const char *token, struct http_header headers[2])
+{
+	headers[0] = (struct http_header){"Content-Type", "application/json"};
+	headers[1] = (struct http_header){"Authorization", token};
+	return token && token[0] ? 2 : 1;
+}
+
+static int answer_decode(struct call *k, int status, const struct strbuf *body, struct err *e)
+{
+	/* a streamed method (keepalive) answers one object a line; the first is the answer */
+	const char *end = memchr(body->s, '\n', body->len);
+	size_t len = end ? (size_t)(end - body->s) : body->len;
+	struct json *doc = NULL;
+	int r = json_parse(body->s, len, &doc, e);
+
+	if (status != 200 || json_get(doc, "error")) {
+		r = etcd_error(status, doc, e);
+		json_free(doc);
+		return r;
+	}
+	if (r)
+		return -EIO;
+	k->doc = doc;
+	k->size = body->len;
+	return 0;
+}
+
+/* The last endpoint gets all the time that is left; before that something is kept for the others:
+ * half of it if the request may be repeated elsewhere, else what follows a failed dial. */
+static int attempt(struct call *k, const char *url, bool last, struct err *e)
+{
+	int left_ms = (int)MAX(mono_ms_until(k->deadline), 1), status, r;
+	char *full = xasprintf("%s%s", url, k->request->path);
+	struct http_header headers[2];
+	struct http_request q = {
+		.method = "POST",
+		.url = full,
+		.headers = headers,
+		.n_headers = headers_of(k->token, headers),
+		.body = k->request->body.p,
+		.body_len = k->request->body.len,
+		.timeout_ms = !last && k->request->repeatable ? (left_ms + 1) / 2 : left_ms,
+		.dial_timeout_ms = last ? 0 : (left_ms + 1) / 2,
+	};
+	struct strbuf body;
+
+	strbuf_init(&body, ETCD_REPLY_MAX);
+	r = http_call(k->client->http, &q, &status, &body, e);
+	if (!r)
+		r = answer_decode(k, status, &body, e);
+	strbuf_release(&body);
+	if (r && r != ETCD_TOKEN_REFUSED)
+		err_prefix(e, r, "etcd %s", full);
+	free(full);
+	return r;
+}
+
+static bool try_next(const struct call *k, int r)
+{
+	return (r == -ECONNREFUSED || (k->request->repeatable && etcd_outage(r))) &&
+	       mono_ms_until(k->deadline) > 0;
+}
+
+static int call_endpoints(struct call *k, struct err *e)
+{
+	struct etcd *c = k->client;
+	uint32_t tried = 0;
+	bool last;
+	int r = -ECONNREFUSED, i;
+
+	err_set(e, r, CIRCUITS_OPEN);
+	do {
+		i = etcd_endpoint_pick(c, &tried, &last);
+		if (i < 0)
+			break;
+		r = attempt(k, c->endpoints[i].url, last, e);
+		etcd_endpoint_done(c, i, r);
+	} while (try_next(k, r));
+	return r;
+}
+
+static int call_authenticated(struct call *k, struct err *e)
+{
+	char *stale;
+	int r = token_get(k->client, NULL, k->deadline, &k->token, e);
+
+	if (!r)
+		r = call_endpoints(k, e);
+	if (r != ETCD_TOKEN_REFUSED)
+		return r;
+	stale = TAKE_PTR(k->token);
+	r = token_get(k->client, stale, k->deadline, &k->token, e);
+	free(stale);
+	return r ? r : call_endpoints(k, e);
+}
+
+int etcd_call(struct etcd *c, const struct etcd_request *q, struct json **ret, size_t *ret_size,
+	      struct err *e)
+{
+	struct mono begun = mono_now();
+	int timeout_ms = q->timeout_ms ? q->timeout_ms : c->request_timeout_ms, r;
+	struct call k = {
+		.client = c,
+		.request = q,
+		.deadline = {begun.ns + timeout_ms * NS_PER_MS},
+	};
+	struct err reason = {0};
+
+	r = c->username && !q->anonymous ? call_authenticated(&k, &reason)
+					 : call_endpoints(&k, &reason);
+	if (r == ETCD_TOKEN_REFUSED)
+		r = -EACCES;
+	free(k.token);
+	etcd_note(c, r, begun, &reason);
+	if (r)
+		return err_set(e, r, "%s", reason.text);
+	*ret = k.doc;
+	if (ret_size)
+		*ret_size = k.size;
+	return 0;
+}
+
+/* ---- streams -------------------------------------------------------------------------------- */
+
+struct stream {
+	struct etcd *client;
+	int endpoint, status;
+	struct mono begun;
+	bool answered;
+	int (*on_data)(const char *p, size_t n, void *arg);
+	int (*on_idle)(void *arg);
+	void *arg;
+};
+
+static void stream_answered(struct stream *s)
+{
+	s->answered = true;
+	etcd_endpoint_done(s->client, s->endpoint, 0);
+	etcd_note(s->client, 0, s->begun, NULL);
+}
+
+static int stream_data(const char *p, size_t n, void *arg)
+{
+	struct stream *s = arg;
+
+	if (!s->answered && s->status < 500)
+		stream_answered(s);
+	return s->on_data(p, n, s->arg);
+}
+
+static int stream_idle(void *arg)
+{
+	struct stream *s = arg;
+
+	return s->on_idle(s->arg);
+}
+
+static int stream_attempt(struct stream *s, const char *path, struct slice body, const char *token,
+			  int idle_ms, struct err *e)
+{
+	char *full = xasprintf("%s%s", s->client->endpoints[s->endpoint].url, path);
+	struct http_header headers[2];
+	struct http_request q = {
+		.method = "POST",
+		.url = full,
+		.headers = headers,
+		.n_headers = headers_of(token, headers),
+		.body = body.p,
+		.body_len = body.len,
+		.timeout_ms = s->client->request_timeout_ms,
+	};
+	int r = http_stream(s->client->http, &q, &s->status, stream_data, stream_idle, idle_ms, s,
+			    e);
+
+	if (!r && s->status >= 500)
+		r = err_set(e, -EIO, "HTTP status %d", s->status);
+	if (r)
+		err_prefix(e, r, "etcd %s", full);
+	if (!s->answered)
+		etcd_endpoint_done(s->client, s->endpoint, r);
+	free(full);
+	return r;
+}
+
+static int stream_endpoints(struct stream *s, const char *path, struct slice body,
+			    const char *token, int idle_ms, struct err *e)
+{
+	uint32_t tried = 0;
+	int r = err_set(e, -ECONNREFUSED, CIRCUITS_OPEN);
+
+	while (r == -ECONNREFUSED) {
+		s->endpoint = etcd_endpoint_pick(s->client, &tried, NULL);
+		if (s->endpoint < 0)
+			break;
+		r = stream_attempt(s, path, body, token, idle_ms, e);
+	}
+	return r;
+}
+
+int etcd_stream(struct etcd *c, const char *path, struct slice body,
+		int (*on_data)(const char *p, size_t n, void *arg), int (*on_idle)(void *arg),
+		int idle_ms, void *arg, struct err *e)
+{
+	struct stream s = {
+		.client = c,
+		.begun = mono_now(),
+		.on_data = on_data,
+		.on_idle = on_idle,
+		.arg = arg,
+	};
+	struct err reason = {0};
+	char *token = NULL;
+	int r = 0;
+
+	if (c->username)
+		r = token_get(c, NULL, mono_in_ms(c->request_timeout_ms), &token, &reason);
+	if (!r)
+		r = stream_endpoints(&s, path, body, token, idle_ms, &reason);
+	if (!s.answered)
+		etcd_note(c, r, s.begun, &reason);
+	free(token);
+	return r ? err_set(e, r, "%s", reason.text) : 0;
+}

@@ -1,0 +1,186 @@
+#include "etcd_internal.h"
+#include "log.h"
+#include "parse.h"
+
+/* Time-outs in a row after which etcd counts as away; one may be a hiccup. */
+#define OUTAGES_DOWN 3
+
+/* ---- the list ------------------------------------------------------------------------------- */
+
+static bool starts_with(struct slice s, const char *with)
+{
+	return s.len >= strlen(with) && memcmp(s.p, with, strlen(with)) == 0;
+}
+
+static struct slice trim(struct slice s)
+{
+	while (s.len && strchr(" \t", s.p[0]))
+		s = (struct slice){s.p + 1, s.len - 1};
+	while (s.len && strchr(" \t/", s.p[s.len - 1]))
+		s.len--;
+	return s;
+}
+
+static bool is_address(struct slice s)
+{
+	const char *colon = memrchr(s.p, ':', s.len);
+	uint64_t port;
+
+	if (!colon || colon == s.p || memchr(s.p, '/', s.len) || memchr(s.p, '@', s.len))
+		return false;
+	return parse_u64((struct slice){colon + 1, (size_t)(s.p + s.len - colon - 1)}, 65535,
+			 &port) == 0 &&
+	       port > 0;
+}
+
+static int endpoint_add(struct etcd *c, struct slice s, struct err *e)
+{
+	const char *scheme = starts_with(s, "https://") ? "https://" : "http://";
+	size_t skip = starts_with(s, scheme) ? strlen(scheme) : 0;
+	struct slice address = {s.p + skip, s.len - skip};
+
+	if (!is_address(address))
+		return err_set(e, -EINVAL,
+			       "endpoint \"%.*s\": expected [http://|https://]host:port",
+			       (int)MIN(s.len, 200), s.p);
+	if (c->n_endpoints == ETCD_ENDPOINTS_MAX)
+		return err_set(e, -EINVAL, "more than %d endpoints", ETCD_ENDPOINTS_MAX);
+	c->endpoints[c->n_endpoints++].url =
+		xasprintf("%s%.*s", scheme, (int)address.len, address.p);
+	return 0;
+}
+
+int etcd_endpoints_parse(struct etcd *c, const char *list, struct err *e)
+{
+	for (const char *p = list; *p;) {
+		size_t n = strcspn(p, ",");
+		struct slice s = trim((struct slice){p, n});
+		int r = s.len ? endpoint_add(c, s, e) : 0;
+
+		if (r)
+			return r;
+		p += n + (p[n] == ',');
+	}
+	if (c->n_endpoints == 0)
+		return err_set(e, -EINVAL, "no endpoint given");
+	return 0;
+}
+
+/* ---- circuit breakers ----------------------------------------------------------------------- */
+
+static bool may_try(const struct endpoint *ep)
+{
+	return !ep->open || (!ep->trial && mono_ms_until(ep->open_until) == 0);
+}
+
+int etcd_endpoint_pick(struct etcd *c, uint32_t *tried, bool *ret_last)
+{
+	int picked = -1, candidates = 0;
+
+	pthread_mutex_lock(&c->lock);
+	for (int k = 0; k < c->n_endpoints; k++) {
+		int i = (c->current + k) % c->n_endpoints;
+
+		if (*tried & (1u << i) || !may_try(&c->endpoints[i]))
+			continue;
+		if (candidates++ == 0)
+			picked = i;
+	}
+	if (picked >= 0) {
+		*tried |= 1u << picked;
+		c->endpoints[picked].trial = c->endpoints[picked].open;
+	}
+	pthread_mutex_unlock(&c->lock);
+	if (ret_last)
+		*ret_last = candidates <= 1;
+	return picked;
+}
+
+static void endpoint_failed(struct etcd *c, struct endpoint *ep)
+{
+	if (ep == &c->endpoints[c->current])
+		c->current = (c->current + 1) % c->n_endpoints;
+	if (c->circuit_failures == 0 || (++ep->failures < c->circuit_failures && !ep->trial))
+		return;
+	if (!ep->open || ep->trial)
+		c->stats.circuit_opened++;
+	ep->open = true;
+	ep->trial = false;
+	ep->open_until = mono_in_ms(c->circuit_open_ms);
+}
+
+void etcd_endpoint_done(struct etcd *c, int i, int r)
+{
+	struct endpoint *ep = &c->endpoints[i];
+
+	pthread_mutex_lock(&c->lock);
+	if (etcd_outage(r)) {
+		endpoint_failed(c, ep);
+	} else {
+		ep->open = ep->trial = false;
+		ep->failures = 0;
+	}
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* ---- reachability --------------------------------------------------------------------------- */
+
+/* Both return whether that is news. */
+static bool note_outage(struct etcd *c, int r)
+{
+	c->stats.failures++;
+	c->outages = r == -ECONNREFUSED ? OUTAGES_DOWN : c->outages + 1;
+	if (c->down || c->outages < OUTAGES_DOWN)
+		return false;
+	c->down = true;
+	c->down_since_ns = wall_now_ns();
+	return true;
+}
+
+static bool note_answer(struct etcd *c)
+{
+	bool was_down = c->down;
+
+	c->outages = 0;
+	c->down = false;
+	return was_down;
+}
+
+void etcd_note(struct etcd *c, int r, struct mono begun, const struct err *e)
+{
+	bool outage = etcd_outage(r), news;
+	int64_t since_ns;
+
+	if (r == -ECANCELED)
+		return;
+	pthread_mutex_lock(&c->lock);
+	c->stats.requests++;
+	c->stats.latency_us_sum += (uint64_t)(mono_now().ns - begun.ns) / 1000;
+	news = outage ? note_outage(c, r) : note_answer(c);
+	since_ns = c->down_since_ns;
+	pthread_mutex_unlock(&c->lock);
+	if (news && outage)
+		log_warn("etcd does not answer, will keep trying: %s", e->text);
+	else if (news)
+		log_info("etcd answers again after %.1f s",
+			 (double)(wall_now_ns() - since_ns) / NS_PER_SEC);
+}
+
+bool etcd_is_up(struct etcd *c, int64_t *ret_since)
+{
+	bool up;
+
+	pthread_mutex_lock(&c->lock);
+	up = !c->down;
+	if (!up && ret_since)
+		*ret_since = c->down_since_ns;
+	pthread_mutex_unlock(&c->lock);
+	return up;
+}
+
+void etcd_stats(struct etcd *c, struct etcd_stats *ret)
+{
+	pthread_mutex_lock(&c->lock);
+	*ret = c->stats;
+	pthread_mutex_unlock(&c->lock);
+}

@@ -1,0 +1,128 @@
+/* What the parts of the etcd client share; nobody else includes this, save session.c.
+ *
+ *	etcd.c           life, one request over the endpoints, streams, tokens
+ *	etcd_endpoint.c  which endpoint is next, circuit breakers, reachability
+ *	etcd_error.c     what an answer's error means
+ *	etcd_kv.c        keys out, keys and values in, reads
+ *	etcd_txn.c       transactions
+ *	etcd_lease.c     leases and maintenance
+ *	etcd_mirror.c    list and watch
+ *
+ * The client's lock is held for a few instructions, never over a request. */
+#ifndef GPUTEL_ETCD_INTERNAL_H
+#define GPUTEL_ETCD_INTERNAL_H
+
+#include "clock.h"
+#include "etcd.h"
+#include "http.h"
+#include "json.h"
+
+#include <pthread.h>
+
+#define ETCD_ENDPOINTS_MAX 32
+#define ETCD_KEY_MAX       4096 /* with the prefix */
+
+/* The token is not, or no longer, valid. Never leaves etcd.c. */
+#define ETCD_TOKEN_REFUSED (-EKEYEXPIRED)
+
+/* closed: requests pass. After circuit_failures in a row open: none does. After circuit_open_ms
+ * half-open: one trial passes, and its outcome closes or opens it again. */
+struct endpoint {
+	char *url; /* http://host:port */
+	int failures;
+	bool open, trial;
+	struct mono open_until;
+};
+
+struct etcd {
+	struct http *http;
+	char *prefix;
+	size_t prefix_len;
+	int request_timeout_ms, circuit_failures, circuit_open_ms;
+	char *username, *password; /* NULL: no authentication */
+	int n_endpoints;
+
+	pthread_mutex_t lock;   /* everything below, but for the endpoints' url */
+	pthread_cond_t changed; /* cancelled was set, or authenticating reset */
+	bool cancelled;
+	bool authenticating; /* a thread asks for a token */
+	char *token;         /* NULL: none yet; "": etcd wants none */
+	struct endpoint endpoints[ETCD_ENDPOINTS_MAX];
+	int current; /* where the next request goes */
+	int outages; /* requests in a row that reached no endpoint */
+	bool down;
+	int64_t down_since_ns;
+	struct etcd_stats stats;
+};
+
+/* ---- etcd.c --------------------------------------------------------------------------------- */
+
+struct etcd_request {
+	const char *path; /* "/v3/kv/range" */
+	struct slice body;
+	bool repeatable; /* after an unknown outcome it may go to another endpoint */
+	bool anonymous;  /* without a token */
+	int timeout_ms;  /* 0: ETCD_REQUEST_TIMEOUT */
+};
+
+/* Sends it and yields the document of the answer, to be freed, and (may be NULL) its size. */
+int etcd_call(struct etcd *c, const struct etcd_request *q, struct json **ret, size_t *ret_size,
+	      struct err *e) must_check;
+
+/* http_stream over the endpoints. */
+int etcd_stream(struct etcd *c, const char *path, struct slice body,
+		int (*on_data)(const char *p, size_t n, void *arg), int (*on_idle)(void *arg),
+		int idle_ms, void *arg, struct err *e) must_check;
+
+/* Sleeps; less when etcd_cancel is called. Returns whether it was. */
+bool etcd_sleep_ms(struct etcd *c, int64_t ms);
+
+/* ---- etcd_endpoint.c ------------------------------------------------------------------------ */
+
+int etcd_endpoints_parse(struct etcd *c, const char *list, struct err *e) must_check;
+
+/* The next endpoint to try that is not in *tried, to which it is added; -1: none. *ret_last (may be
+ * NULL): it is the last one. Every pick is followed by etcd_endpoint_done. */
+int etcd_endpoint_pick(struct etcd *c, uint32_t *tried, bool *ret_last);
+void etcd_endpoint_done(struct etcd *c, int i, int r); /* r: outcome of the attempt */
+
+/* Counts a request and reports a change of reachability. */
+void etcd_note(struct etcd *c, int r, struct mono begun, const struct err *e);
+
+/* ---- etcd_error.c --------------------------------------------------------------------------- */
+
+/* The outcome that an error of the gateway stands for, its text in e. doc: an object with "error",
+ * or NULL if the answer was no JSON. */
+int etcd_error(int http_status, const struct json *doc, struct err *e);
+
+/* No answer, or one that says that nobody can answer. */
+bool etcd_outage(int r);
+
+/* ---- etcd_kv.c ------------------------------------------------------------------------------ */
+
+/* "field":"base64 of prefix + key". A key over ETCD_KEY_MAX sets b->err. */
+void etcd_add_key(struct strbuf *b, const struct etcd *c, const char *field, struct slice key);
+/* ,"range_end":"…" for an end as etcd.h has it; nothing for NULL. */
+void etcd_add_end(struct strbuf *b, const struct etcd *c, const char *end);
+
+/* Most bytes that the keys and values of these kvs (objects, or events if in_event) decode to. */
+size_t etcd_kvs_bytes(const struct json *list, bool in_event);
+/* Decodes one into mem, which has room for it and is not moved. */
+int etcd_kv_decode(const struct etcd *c, const struct json *j, struct strbuf *mem,
+		   struct etcd_kv *ret) must_check;
+
+/* Fills a reply from response_range objects (each may be NULL: empty). */
+int etcd_reply_decode(const struct etcd *c, const struct json *doc,
+		      const struct json *const *ranges, size_t n_ranges, struct etcd_reply *ret,
+		      struct err *e) must_check;
+
+int64_t etcd_header_revision(const struct json *doc);
+
+/* ---- etcd_lease.c --------------------------------------------------------------------------- */
+
+/* etcd_lease_keepalive and etcd_lease_revoke that take no longer than timeout_ms. */
+int etcd_lease_keepalive_within(struct etcd *c, int64_t id, int timeout_ms, int64_t *ret_ttl_s,
+				struct err *e) must_check;
+int etcd_lease_revoke_within(struct etcd *c, int64_t id, int timeout_ms, struct err *e);
+
+#endif

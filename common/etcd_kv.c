@@ -1,0 +1,310 @@
+#include "etcd_internal.h"
+
+/* Pages of etcd_each: the first is small, the others aim at so many bytes. etcd 3.4 walks the index
+ * of the whole range for each page, so many small ones would cost the square of the range. */
+#define PAGE_FIRST 256
+#define PAGE_MAX   10000
+#define PAGE_BYTES (8 << 20)
+
+/* ---- keys out ------------------------------------------------------------------------------- */
+
+void etcd_add_key(struct strbuf *b, const struct etcd *c, const char *field, struct slice key)
+{
+	char full[ETCD_KEY_MAX];
+	size_t len = c->prefix_len + key.len;
+
+	if (len > sizeof(full)) {
+		b->err = b->err ? b->err : -EMSGSIZE;
+		return;
+	}
+	memcpy(full, c->prefix, c->prefix_len);
+	if (key.len)
+		memcpy(full + c->prefix_len, key.p, key.len);
+	/* etcd knows no empty key: the first possible one is a NUL */
+	if (len == 0)
+		full[len++] = '\0';
+	strbuf_addc(b, '"');
+	strbuf_adds(b, field);
+	strbuf_adds(b, "\":\"");
+	strbuf_add_base64(b, full, len);
+	strbuf_addc(b, '"');
+}
+
+void etcd_prefix_end(const char *prefix, struct strbuf *ret)
+{
+	size_t n = strlen(prefix);
+
+	while (n && (unsigned char)prefix[n - 1] == 0xff)
+		n--;
+	strbuf_reset(ret);
+	strbuf_add(ret, prefix, n);
+	if (n == 0)
+		strbuf_addc(ret, '\0');
+	else if (!ret->err)
+		ret->s[n - 1]++;
+}
+
+void etcd_add_end(struct strbuf *b, const struct etcd *c, const char *end)
+{
+	struct strbuf bound;
+
+	if (!end)
+		return;
+	strbuf_addc(b, ',');
+	if (end[0]) {
+		etcd_add_key(b, c, "range_end", slice_str(end));
+		return;
+	}
+	strbuf_init(&bound, ETCD_KEY_MAX);
+	etcd_prefix_end(c->prefix, &bound);
+	strbuf_adds(b, "\"range_end\":\"");
+	strbuf_add_base64(b, bound.s, bound.len);
+	strbuf_addc(b, '"');
+	strbuf_release(&bound);
+}
+
+/* ---- keys and values in --------------------------------------------------------------------- */
+
+int64_t etcd_header_revision(const struct json *doc)
+{
+	return json_int(json_get(json_get(doc, "header"), "revision"), 0);
+}
+
+size_t etcd_kvs_bytes(const struct json *list, bool in_event)
+{
+	size_t n = json_count(list), bytes = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct json *kv = json_at(list, i);
+
+		if (in_event)
+			kv = json_get(kv, "kv");
+		bytes += json_str(json_get(kv, "key")).len + json_str(json_get(kv, "value")).len;
+	}
+	return bytes / 4 * 3;
+}
+
+static int unbase64(const struct json *j, struct strbuf *mem, struct slice *ret)
+{
+	struct slice text = json_str(j);
+	size_t at = mem->len;
+	int r = strbuf_add_unbase64(mem, text.p, text.len);
+
+	*ret = (struct slice){mem->s + at, mem->len - at};
+	return r;
+}
+
+int etcd_kv_decode(const struct etcd *c, const struct json *j, struct strbuf *mem,
+		   struct etcd_kv *ret)
+{
+	int r = unbase64(json_get(j, "key"), mem, &ret->key);
+
+	if (!r)
+		r = unbase64(json_get(j, "value"), mem, &ret->value);
+	if (r || ret->key.len < c->prefix_len)
+		return -EBADMSG;
+	ret->key.p += c->prefix_len;
+	ret->key.len -= c->prefix_len;
+	ret->create_rev = json_int(json_get(j, "create_revision"), 0);
+	ret->mod_rev = json_int(json_get(j, "mod_revision"), 0);
+	ret->version = json_int(json_get(j, "version"), 0);
+	ret->lease = json_int(json_get(j, "lease"), 0);
+	return 0;
+}
+
+static int range_decode(const struct etcd *c, const struct json *doc, struct strbuf *mem,
+			struct etcd_range *ret)
+{
+	const struct json *list = json_get(doc, "kvs");
+	int r = 0;
+
+	ret->count = json_int(json_get(doc, "count"), 0);
+	ret->more = json_bool(json_get(doc, "more"));
+	for (size_t i = 0; i < ret->n && !r; i++)
+		r = etcd_kv_decode(c, json_at(list, i), mem, &ret->kvs[i]);
+	return r;
+}
+
+/* One piece of memory: etcd_range[n_ranges], etcd_kv[n_kvs], bytes of keys and values. */
+static int ranges_decode(const struct etcd *c, const struct json *const *ranges, size_t n_ranges,
+			 struct strbuf *mem)
+{
+	size_t n_kvs = 0, bytes = 0, head;
+	struct etcd_range *out;
+	struct etcd_kv *kvs;
+	int r = 0;
+
+	for (size_t i = 0; i < n_ranges; i++) {
+		n_kvs += json_count(json_get(ranges[i], "kvs"));
+		bytes += etcd_kvs_bytes(json_get(ranges[i], "kvs"), false);
+	}
+	head = n_ranges * sizeof(*out) + n_kvs * sizeof(*kvs);
+	out = (struct etcd_range *)(void *)strbuf_reserve(mem, head + bytes);
+	if (!out)
+		return mem->err;
+	memset(out, 0, head);
+	mem->len = head;
+	kvs = (struct etcd_kv *)(out + n_ranges);
+	for (size_t i = 0; i < n_ranges && !r; i++) {
+		out[i].kvs = kvs;
+		out[i].n = json_count(json_get(ranges[i], "kvs"));
+		kvs += out[i].n;
+		r = range_decode(c, ranges[i], mem, &out[i]);
+	}
+	return r;
+}
+
+int etcd_reply_decode(const struct etcd *c, const struct json *doc,
+		      const struct json *const *ranges, size_t n_ranges, struct etcd_reply *ret,
+		      struct err *e)
+{
+	struct strbuf mem;
+	int r;
+
+	strbuf_init(&mem, 2 * (size_t)ETCD_REPLY_MAX);
+	r = ranges_decode(c, ranges, n_ranges, &mem);
+	if (r) {
+		strbuf_release(&mem);
+		return err_set(e, r == -EBADMSG ? -EIO : r, "etcd: unreadable keys in an answer");
+	}
+	*ret = (struct etcd_reply){
+		.revision = etcd_header_revision(doc),
+		.succeeded = json_bool(json_get(doc, "succeeded")),
+		.n_ranges = n_ranges,
+		.mem = strbuf_take(&mem),
+	};
+	ret->ranges = ret->mem;
+	return 0;
+}
+
+void etcd_reply_release(struct etcd_reply *r)
+{
+	free(r->mem);
+	*r = (struct etcd_reply){0};
+}
+
+/* ---- reads ---------------------------------------------------------------------------------- */
+
+struct range_request {
+	struct slice key;
+	const char *end;
+	int64_t limit, revision;
+	int flags;
+};
+
+static void add_range(struct strbuf *b, const struct etcd *c, const struct range_request *q)
+{
+	strbuf_addc(b, '{');
+	etcd_add_key(b, c, "key", q->key);
+	etcd_add_end(b, c, q->end);
+	if (q->limit)
+		strbuf_addf(b, ",\"limit\":\"%lld\"", (long long)q->limit);
+	if (q->revision)
+		strbuf_addf(b, ",\"revision\":\"%lld\"", (long long)q->revision);
+	if (q->flags & ETCD_KEYS_ONLY)
+		strbuf_adds(b, ",\"keys_only\":true");
+	if (q->flags & ETCD_COUNT_ONLY)
+		strbuf_adds(b, ",\"count_only\":true");
+	if (q->flags & ETCD_SERIALIZABLE)
+		strbuf_adds(b, ",\"serializable\":true");
+	strbuf_addc(b, '}');
+}
+
+static int range_send(struct etcd *c, const struct range_request *range, struct etcd_reply *ret,
+		      size_t *ret_size, struct err *e)
+{
+	struct etcd_request q = {.path = "/v3/kv/range", .repeatable = true};
+	struct json *doc = NULL;
+	struct strbuf body;
+	int r;
+
+	strbuf_init(&body, 4 * ETCD_KEY_MAX);
+	add_range(&body, c, range);
+	q.body = (struct slice){body.s, body.len};
+	r = body.err ? err_set(e, -E2BIG, "key longer than %d bytes", ETCD_KEY_MAX)
+		     : etcd_call(c, &q, &doc, ret_size, e);
+	strbuf_release(&body);
+	if (r)
+		return r;
+	r = etcd_reply_decode(c, doc, (const struct json *const[]){doc}, 1, ret, e);
+	json_free(doc);
+	return r;
+}
+
+int etcd_get(struct etcd *c, const char *key, const char *end, int64_t limit, int64_t revision,
+	     int flags, struct etcd_reply *ret, struct err *e)
+{
+	struct range_request q = {slice_str(key), end, limit, revision, flags};
+
+	return range_send(c, &q, ret, NULL, e);
+}
+
+static int64_t next_limit(int64_t limit, size_t page_bytes)
+{
+	int64_t fits = limit * PAGE_BYTES / (int64_t)MAX(page_bytes, 1);
+
+	return MAX(MIN(MIN(fits, limit * 4), PAGE_MAX), 1);
+}
+
+/* One page; a page too large for one answer is asked for again with fewer keys. */
+static int page_get(struct etcd *c, struct range_request *q, struct etcd_reply *ret, struct err *e)
+{
+	size_t size = 0;
+	int r;
+
+	while ((r = range_send(c, q, ret, &size, e)) == -EMSGSIZE && q->limit > 1)
+		q->limit = (q->limit + 7) / 8;
+	if (!r)
+		q->limit = next_limit(q->limit, size);
+	return r;
+}
+
+static int page_walk(const struct etcd_range *page, int (*fn)(const struct etcd_kv *kv, void *arg),
+		     void *arg)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < page->n && !r; i++)
+		r = fn(&page->kvs[i], arg);
+	return r;
+}
+
+/* The key right after the last one of the page. */
+static void key_after(struct strbuf *b, const struct etcd_range *page)
+{
+	strbuf_reset(b);
+	strbuf_add_slice(b, page->kvs[page->n - 1].key);
+	strbuf_addc(b, '\0');
+}
+
+int etcd_each(struct etcd *c, const char *key, const char *end, int64_t revision, int flags,
+	      int (*fn)(const struct etcd_kv *kv, void *arg), void *arg, int64_t *ret_revision,
+	      struct err *e)
+{
+	struct range_request q = {slice_str(key), end, PAGE_FIRST, revision, flags};
+	struct etcd_reply page = {0};
+	struct strbuf next;
+	bool more = true;
+	int r = 0;
+
+	strbuf_init(&next, ETCD_KEY_MAX + 1);
+	while (more && !r) {
+		r = page_get(c, &q, &page, e);
+		if (r)
+			break;
+		if (!q.revision)
+			q.revision = page.revision;
+		if (ret_revision)
+			*ret_revision = q.revision;
+		r = page_walk(&page.ranges[0], fn, arg);
+		more = page.ranges[0].more && page.ranges[0].n;
+		if (more)
+			key_after(&next, &page.ranges[0]);
+		if (next.err && !r)
+			r = err_set(e, -E2BIG, "key longer than %d bytes", ETCD_KEY_MAX);
+		q.key = (struct slice){next.s, next.len};
+		etcd_reply_release(&page);
+	}
+	strbuf_release(&next);
+	return r;
+}

@@ -1,0 +1,375 @@
+#include "etcd_internal.h"
+#include "log.h"
+
+#include <stdatomic.h>
+#include <time.h>
+
+#define IDLE_MS       200 /* how soon a quiet watch sees that it shall stop or list again */
+#define RETRY_BASE_MS 50
+#define RETRY_MAX_MS  3000
+#define KEEP_BYTES    (1 << 20) /* larger buffers are given back when they are empty */
+
+struct etcd_mirror {
+	struct etcd *client;
+	char *key, *end;
+	const struct etcd_mirror_ops *ops;
+	void *arg;
+	pthread_t thread;
+
+	atomic_bool stop, relist;
+	pthread_mutex_t lock; /* for cond alone */
+	pthread_cond_t cond;  /* stop was set */
+
+	/* the thread's own */
+	int64_t rev;     /* everything up to it was delivered */
+	bool listed;     /* what was delivered is whole, and a watch can go on from it */
+	bool resuming;   /* a watch was interrupted since the list */
+	bool up;         /* as last reported */
+	bool delivered;  /* by this watch: an event or progress */
+	bool complained; /* of being refused, since something was delivered */
+	struct backoff backoff;
+	struct strbuf line; /* of the watch, so far */
+	size_t scanned;     /* bytes of line known to hold no newline */
+	struct strbuf mem;  /* keys and values of one response */
+	struct etcd_event *events;
+	size_t events_cap;
+};
+
+static bool wanted(const struct etcd_mirror *m)
+{
+	return !atomic_load(&m->stop) && !atomic_load(&m->relist);
+}
+
+static void report_up(struct etcd_mirror *m, bool up)
+{
+	if (m->up == up)
+		return;
+	m->up = up;
+	if (m->ops->up)
+		m->ops->up(up, m->arg);
+}
+
+/* ---- list ----------------------------------------------------------------------------------- */
+
+struct list {
+	struct etcd_mirror *mirror;
+	int64_t rev;
+	bool begun;
+};
+
+static void list_begin(struct list *l)
+{
+	if (!l->begun)
+		l->mirror->ops->list_begin(l->rev, l->mirror->arg);
+	l->begun = true;
+}
+
+static int list_kv(const struct etcd_kv *kv, void *arg)
+{
+	struct list *l = arg;
+
+	if (atomic_load(&l->mirror->stop))
+		return -EINTR;
+	list_begin(l);
+	l->mirror->ops->list_kv(kv, l->mirror->arg);
+	return 0;
+}
+
+static int list_all(struct etcd_mirror *m, struct err *e)
+{
+	struct list l = {.mirror = m};
+	int r = etcd_each(m->client, m->key, m->end, 0, 0, list_kv, &l, &l.rev, e);
+
+	if (r)
+		return r;
+	list_begin(&l);
+	m->ops->list_end(l.rev, m->arg);
+	m->rev = l.rev;
+	m->listed = true;
+	m->resuming = false;
+	return 0;
+}
+
+/* ---- watch ---------------------------------------------------------------------------------- */
+
+static int event_decode(const struct etcd_mirror *m, const struct json *j, struct strbuf *mem,
+			struct etcd_event *ret)
+{
+	ret->deleted = slice_eq(json_str(json_get(j, "type")), SLICE_LIT("DELETE"));
+	return etcd_kv_decode(m->client, json_get(j, "kv"), mem, &ret->kv);
+}
+
+static int events_decode(struct etcd_mirror *m, const struct json *list, size_t n)
+{
+	int r = 0;
+
+	if (n > m->events_cap) {
+		m->events = xrealloc(m->events, n * sizeof(*m->events));
+		m->events_cap = n;
+	}
+	strbuf_reset(&m->mem);
+	if (!strbuf_reserve(&m->mem, etcd_kvs_bytes(list, true)))
+		return m->mem.err;
+	for (size_t i = 0; i < n && !r; i++)
+		r = event_decode(m, json_at(list, i), &m->mem, &m->events[i]);
+	return r;
+}
+
+/* Hands out the events of each revision in one piece. What was seen already is dropped: etcd before
+ * 3.4.25 can go back in time. */
+static void commit_all(struct etcd_mirror *m, size_t n)
+{
+	for (size_t i = 0, next; i < n; i = next) {
+		int64_t rev = m->events[i].kv.mod_rev;
+
+		for (next = i + 1; next < n && m->events[next].kv.mod_rev == rev;)
+			next++;
+		if (rev <= m->rev)
+			continue;
+		m->ops->commit(rev, &m->events[i], next - i, m->arg);
+		m->rev = rev;
+	}
+}
+
+static int on_events(struct etcd_mirror *m, const struct json *list, size_t n)
+{
+	int r = events_decode(m, list, n);
+
+	if (!r)
+		commit_all(m, n);
+	if (m->mem.cap > KEEP_BYTES)
+		strbuf_release(&m->mem);
+	m->delivered = true;
+	return r;
+}
+
+static void on_progress(struct etcd_mirror *m, int64_t rev)
+{
+	m->delivered = true;
+	if (rev <= m->rev)
+		return;
+	m->rev = rev;
+	if (m->ops->progress)
+		m->ops->progress(rev, m->arg);
+}
+
+static int on_canceled(const struct json *result, struct err *e)
+{
+	struct slice reason = json_str(json_get(result, "cancel_reason"));
+
+	if (json_int(json_get(result, "compact_revision"), 0) > 0)
+		return err_set(e, -ESTALE, "watch: compacted");
+	err_set(e, 0, "watch canceled: %.*s", (int)MIN(reason.len, 200), reason.p);
+	return strstr(reason.p, "permission denied") ? -EACCES : -EIO;
+}
+
+/* {"result":{"header":{…},"created":true}} {"result":{"header":{…},"events":[…]}}
+ * {"result":{"header":{…}}} for progress, {"result":{"canceled":true,…}}, {"error":{…}} */
+static int on_response(struct etcd_mirror *m, const struct json *doc, struct err *e)
+{
+	const struct json *result = json_get(doc, "result");
+	const struct json *events = json_get(result, "events");
+	size_t n = json_count(events);
+
+	if (!result)
+		return etcd_error(200, doc, e);
+	if (json_bool(json_get(result, "canceled")))
+		return on_canceled(result, e);
+	if (json_bool(json_get(result, "created")))
+		report_up(m, true);
+	else if (n == 0)
+		on_progress(m, etcd_header_revision(result));
+	return n ? on_events(m, events, n) : 0;
+}
+
+static int on_line(struct etcd_mirror *m, const char *p, size_t n)
+{
+	struct json *doc = NULL;
+	struct err e = {0};
+	int r = json_parse(p, n, &doc, &e);
+
+	if (!r)
+		r = on_response(m, doc, &e);
+	json_free(doc);
+	return r;
+}
+
+static int on_data(const char *p, size_t n, void *arg)
+{
+	struct etcd_mirror *m = arg;
+	size_t begin = 0;
+	const char *newline;
+	int r = 0;
+
+	strbuf_add(&m->line, p, n);
+	if (m->line.err)
+		return m->line.err;
+	while (!r && (newline = memchr(m->line.s + m->scanned, '\n', m->line.len - m->scanned))) {
+		size_t at = (size_t)(newline - m->line.s);
+
+		r = on_line(m, m->line.s + begin, at - begin);
+		begin = m->scanned = at + 1;
+	}
+	strbuf_consume(&m->line, begin);
+	m->scanned = m->line.len;
+	if (m->line.len == 0 && m->line.cap > KEEP_BYTES)
+		strbuf_release(&m->line);
+	return !r && !wanted(m) ? -EINTR : r;
+}
+
+static int on_idle(void *arg)
+{
+	return wanted(arg) ? 0 : -EINTR;
+}
+
+static int watch(struct etcd_mirror *m, struct err *e)
+{
+	struct strbuf body;
+	int r;
+
+	strbuf_init(&body, 4 * ETCD_KEY_MAX);
+	strbuf_adds(&body, "{\"create_request\":{");
+	etcd_add_key(&body, m->client, "key", slice_str(m->key));
+	etcd_add_end(&body, m->client, m->end);
+	strbuf_addf(&body, ",\"start_revision\":\"%lld\",\"progress_notify\":true}}",
+		    (long long)m->rev + 1);
+	strbuf_release(&m->line);
+	m->scanned = 0;
+	m->delivered = false;
+	r = etcd_stream(m->client, "/v3/watch", (struct slice){body.s, body.len}, on_data, on_idle,
+			IDLE_MS, m, e);
+	if (!r && m->line.len)
+		r = on_line(m, m->line.s, m->line.len);
+	strbuf_release(&body);
+	m->resuming = true;
+	if (m->delivered) {
+		m->backoff = (struct backoff){0};
+		m->complained = false;
+	}
+	return r;
+}
+
+/* Before a watch goes on: a store that went back, as one restored from a backup, holds other things
+ * under the revisions that were seen. Also renews a token that a watch alone could not. */
+static int check_revision(struct etcd_mirror *m, struct err *e)
+{
+	struct etcd_reply reply = {0};
+	int r = etcd_get(m->client, m->key, NULL, 0, 0, ETCD_COUNT_ONLY, &reply, e);
+
+	if (!r && reply.revision < m->rev)
+		r = -ESTALE;
+	etcd_reply_release(&reply);
+	return r;
+}
+
+/* ---- the thread ----------------------------------------------------------------------------- */
+
+static void complain(struct etcd_mirror *m, int r, const struct err *e)
+{
+	if (m->complained)
+		return;
+	m->complained = true;
+	log_warn("mirror of %s%s: %s", m->client->prefix, m->key,
+		 e->text[0] ? e->text : strerror(-r));
+}
+
+static void pause_after(struct etcd_mirror *m)
+{
+	struct mono until = mono_in_ms(backoff_next_ms(&m->backoff, RETRY_BASE_MS, RETRY_MAX_MS));
+	struct timespec ts = {until.ns / NS_PER_SEC, until.ns % NS_PER_SEC};
+	int r = 0;
+
+	pthread_mutex_lock(&m->lock);
+	while (!atomic_load(&m->stop) && !r)
+		r = pthread_cond_clockwait(&m->cond, &m->lock, CLOCK_MONOTONIC, &ts);
+	pthread_mutex_unlock(&m->lock);
+}
+
+static int step(struct etcd_mirror *m, struct err *e)
+{
+	int r = 0;
+
+	if (atomic_exchange(&m->relist, false))
+		m->listed = false;
+	if (!m->listed)
+		r = list_all(m, e);
+	else if (m->resuming)
+		r = check_revision(m, e);
+	return r ? r : watch(m, e);
+}
+
+static void *run(void *arg)
+{
+	struct etcd_mirror *m = arg;
+
+	while (!atomic_load(&m->stop)) {
+		struct err e = {0};
+		int r = step(m, &e);
+
+		if (r == -ECANCELED)
+			break;
+		report_up(m, false);
+		if (r == -EINTR)
+			continue;
+		if (r == -ESTALE || r == -EMSGSIZE || r == -EBADMSG)
+			m->listed = false;
+		else if (r && !etcd_transient(r))
+			complain(m, r, &e);
+		pause_after(m);
+	}
+	report_up(m, false);
+	return NULL;
+}
+
+static void mirror_free(struct etcd_mirror *m)
+{
+	strbuf_release(&m->line);
+	strbuf_release(&m->mem);
+	pthread_cond_destroy(&m->cond);
+	pthread_mutex_destroy(&m->lock);
+	free(m->events);
+	free(m->key);
+	free(m->end);
+	free(m);
+}
+
+int etcd_mirror_start(struct etcd_mirror **ret, struct etcd *c, const char *key, const char *end,
+		      const struct etcd_mirror_ops *ops, void *arg, struct err *e)
+{
+	struct etcd_mirror *m = xcalloc(1, sizeof(*m));
+	int r;
+
+	m->client = c;
+	m->key = xstrdup(key);
+	m->end = end ? xstrdup(end) : NULL;
+	m->ops = ops;
+	m->arg = arg;
+	strbuf_init(&m->line, ETCD_REPLY_MAX);
+	strbuf_init(&m->mem, ETCD_REPLY_MAX);
+	pthread_mutex_init(&m->lock, NULL);
+	pthread_cond_init(&m->cond, NULL);
+	r = pthread_create(&m->thread, NULL, run, m);
+	if (r) {
+		mirror_free(m);
+		return err_set(e, -r, "thread of a mirror: %s", strerror(r));
+	}
+	*ret = m;
+	return 0;
+}
+
+void etcd_mirror_stop(struct etcd_mirror *m)
+{
+	if (!m)
+		return;
+	atomic_store(&m->stop, true);
+	pthread_mutex_lock(&m->lock);
+	pthread_cond_signal(&m->cond);
+	pthread_mutex_unlock(&m->lock);
+	pthread_join(m->thread, NULL);
+	mirror_free(m);
+}
+
+void etcd_mirror_relist(struct etcd_mirror *m)
+{
+	atomic_store(&m->relist, true);
+}

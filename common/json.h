@@ -1,0 +1,35 @@
+/* Reading JSON from outside (jansson). Writing is done by hand into a strbuf (strbuf_add_json).
+ *
+ * A struct json is borrowed from the document that json_parse returned; only that one is freed.
+ * Accessors take NULL and wrong types and yield NULL, "" or the fallback, so that a path can be
+ * followed without a check at each step. Not thread-safe. */
+#ifndef GPUTEL_JSON_H
+#define GPUTEL_JSON_H
+
+#include "base.h"
+
+struct json;
+
+/* At most 64 levels deep. -EBADMSG with line, column and reason in e. */
+int json_parse(const char *s, size_t n, struct json **ret, struct err *e) must_check;
+void json_free(struct json *doc);
+
+const struct json *json_get(const struct json *object, const char *key);
+const struct json *json_at(const struct json *array, size_t i);
+size_t json_count(const struct json *array_or_object);
+bool json_is_object(const struct json *j);
+bool json_is_array(const struct json *j);
+bool json_is_string(const struct json *j);
+bool json_is_number(const struct json *j);
+bool json_is_null(const struct json *j); /* a JSON null; absent (NULL) is not */
+
+struct slice json_str(const struct json *j);              /* "" if it is no string */
+int64_t json_int(const struct json *j, int64_t fallback); /* also a decimal string: "123" */
+bool json_bool(const struct json *j);                     /* false if it is no boolean */
+
+/* Calls fn for each member of an object, in order; stops at the first non-zero return, which it
+ * passes on. */
+int json_each(const struct json *object,
+	      int (*fn)(const char *key, const struct json *value, void *arg), void *arg);
+
+#endif

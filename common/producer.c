@@ -1,0 +1,83 @@
+#include "producer.h"
+
+#include "json.h"
+#include "keys.h"
+
+#include <stdio.h>
+
+void producer_encode(struct strbuf *out, const struct producer *p)
+{
+	strbuf_adds(out, "{\"v\":1,\"name\":");
+	strbuf_add_json(out, p->name, strlen(p->name));
+	strbuf_addf(out,
+		    ",\"epoch\":%lld,\"sequence\":%lld,\"pass\":%lld,\"offset\":%lld,\"line\":%lld"
+		    ",\"window_end\":%lld,\"window_done\":%lld,\"batch_size\":%lld"
+		    ",\"segment_s\":%lld,\"prefix_len\":%lld,\"fingerprint\":\"%s\""
+		    ",\"messages\":%lld,\"rows\":%lld,\"leases\":[%lld,%lld],\"lease_keys\":%lld"
+		    ",\"updated_at\":%lld}",
+		    (long long)p->epoch, (long long)p->sequence, (long long)p->pass,
+		    (long long)p->offset, (long long)p->line, (long long)p->window_end,
+		    (long long)p->window_done, (long long)p->batch_size, (long long)p->segment_s,
+		    (long long)p->prefix_len, p->fingerprint, (long long)p->messages,
+		    (long long)p->rows, (long long)p->leases[0], (long long)p->leases[1],
+		    (long long)p->lease_keys, (long long)p->updated_ns);
+}
+
+static void copy_str(char *to, size_t size, const struct json *doc, const char *name)
+{
+	struct slice s = json_str(json_get(doc, name));
+
+	snprintf(to, size, "%.*s", (int)MIN(s.len, size - 1), s.p);
+}
+
+int producer_decode(const char *source, const struct etcd_kv *kv, struct producer *ret,
+		    struct err *e)
+{
+	struct producer p = {.mod_rev = kv->mod_rev};
+	struct json *doc;
+	int r = json_parse(kv->value.p, kv->value.len, &doc, e);
+
+	if (r)
+		return err_prefix(e, r, "producer %s", source);
+	snprintf(p.source, sizeof(p.source), "%s", source);
+	copy_str(p.name, sizeof(p.name), doc, "name");
+	copy_str(p.fingerprint, sizeof(p.fingerprint), doc, "fingerprint");
+	p.epoch = json_int(json_get(doc, "epoch"), -1);
+	p.sequence = json_int(json_get(doc, "sequence"), -1);
+	p.pass = json_int(json_get(doc, "pass"), -1);
+	p.offset = json_int(json_get(doc, "offset"), -1);
+	p.line = json_int(json_get(doc, "line"), 1);
+	p.window_end = json_int(json_get(doc, "window_end"), 0);
+	p.window_done = json_int(json_get(doc, "window_done"), 0);
+	p.batch_size = json_int(json_get(doc, "batch_size"), 0);
+	p.segment_s = json_int(json_get(doc, "segment_s"), 0);
+	p.prefix_len = json_int(json_get(doc, "prefix_len"), 0);
+	p.messages = json_int(json_get(doc, "messages"), 0);
+	p.rows = json_int(json_get(doc, "rows"), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(p.leases); i++)
+		p.leases[i] = json_int(json_at(json_get(doc, "leases"), i), 0);
+	p.lease_keys = json_int(json_get(doc, "lease_keys"), 0);
+	p.updated_ns = json_int(json_get(doc, "updated_at"), 0);
+	if (json_int(json_get(doc, "v"), 0) != 1 || p.epoch < 0 || p.sequence < 0 || p.pass < 0 ||
+	    p.offset < 0 || p.window_done < 0 || (p.window_end && p.window_end < p.offset))
+		r = err_set(e, -EBADMSG, "producer %s: the record is damaged", source);
+	json_free(doc);
+	if (!r)
+		*ret = p;
+	return r;
+}
+
+int producer_read(struct etcd *c, const char *source, struct producer *ret, struct err *e)
+{
+	struct etcd_reply reply;
+	int r = etcd_get(c, key_producer(source).s, NULL, 0, 0, 0, &reply, e);
+
+	if (r)
+		return r;
+	if (reply.ranges[0].n)
+		r = producer_decode(source, &reply.ranges[0].kvs[0], ret, e);
+	else
+		r = err_set(e, -ENOENT, "producer %s: no record", source);
+	etcd_reply_release(&reply);
+	return r;
+}

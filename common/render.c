@@ -1,0 +1,329 @@
+#include "render.h"
+
+#include "labels.h"
+
+/* ---- CSV ------------------------------------------------------------------------------------- */
+
+static bool needs_quotes(struct slice s)
+{
+	for (size_t i = 0; i < s.len; i++)
+		if (s.p[i] == ',' || s.p[i] == '"' || s.p[i] == '\n' || s.p[i] == '\r')
+			return true;
+	return false;
+}
+
+void render_csv_field(struct strbuf *out, struct slice s)
+{
+	if (!needs_quotes(s)) {
+		strbuf_add_slice(out, s);
+		return;
+	}
+	strbuf_addc(out, '"');
+	for (size_t i = 0; i < s.len; i++) {
+		if (s.p[i] == '"')
+			strbuf_addc(out, '"');
+		strbuf_addc(out, s.p[i]);
+	}
+	strbuf_addc(out, '"');
+}
+
+static size_t csv_field_len(struct slice s)
+{
+	size_t n = s.len;
+
+	if (!needs_quotes(s))
+		return n;
+	for (size_t i = 0; i < s.len; i++)
+		n += s.p[i] == '"';
+	return n + 2;
+}
+
+static void csv_next(struct strbuf *out, struct slice s)
+{
+	strbuf_addc(out, ',');
+	render_csv_field(out, s);
+}
+
+void render_row(struct strbuf *out, struct stamp time, struct slice value, const struct series *s,
+		const struct attribution *a)
+{
+	char text[STAMP_MAX];
+
+	strbuf_add(out, text, stamp_format(time, text));
+	csv_next(out, slice_str(s->metric));
+	csv_next(out, value);
+	csv_next(out, a->uuid);
+	csv_next(out, a->container);
+	csv_next(out, a->pod);
+	csv_next(out, a->namespace);
+	csv_next(out, slice_str(s->labels));
+	strbuf_addc(out, '\n');
+}
+
+size_t render_row_len(struct stamp time, struct slice value, const struct series *s,
+		      const struct attribution *a)
+{
+	char text[STAMP_MAX];
+
+	return stamp_format(time, text) + csv_field_len(slice_str(s->metric)) +
+	       csv_field_len(value) + csv_field_len(a->uuid) + csv_field_len(a->container) +
+	       csv_field_len(a->pod) + csv_field_len(a->namespace) +
+	       csv_field_len(slice_str(s->labels)) + sizeof(",,,,,,,\n") - 1;
+}
+
+/* ---- JSON ------------------------------------------------------------------------------------ */
+
+static size_t skip_digits(struct slice s, size_t i)
+{
+	while (i < s.len && s.p[i] >= '0' && s.p[i] <= '9')
+		i++;
+	return i;
+}
+
+/* number = [ "-" ] int [ frac ] [ exp ], RFC 8259 §6. */
+static bool is_json_number(struct slice s)
+{
+	size_t i = s.len && s.p[0] == '-', start = i;
+
+	i = skip_digits(s, i);
+	if (i == start || (s.p[start] == '0' && i > start + 1))
+		return false;
+	if (i < s.len && s.p[i] == '.') {
+		start = ++i;
+		i = skip_digits(s, i);
+		if (i == start)
+			return false;
+	}
+	if (i < s.len && (s.p[i] == 'e' || s.p[i] == 'E')) {
+		i++;
+		i += i < s.len && (s.p[i] == '+' || s.p[i] == '-');
+		start = i;
+		i = skip_digits(s, i);
+		if (i == start)
+			return false;
+	}
+	return i == s.len;
+}
+
+void render_value_json(struct strbuf *out, struct slice value)
+{
+	if (is_json_number(value))
+		strbuf_add_slice(out, value);
+	else
+		strbuf_add_json(out, value.p, value.len);
+}
+
+static void json_field(struct strbuf *out, const char *name, struct slice value)
+{
+	strbuf_addf(out, ",\"%s\":", name);
+	strbuf_add_json(out, value.p, value.len);
+}
+
+void render_labels_json(struct strbuf *out, const char *labels)
+{
+	struct label l[LABELS_MAX];
+	int n = labels_split(slice_str(labels), l, NULL);
+
+	strbuf_addc(out, '{');
+	for (int i = 0; i < n; i++) {
+		struct strbuf name, value;
+
+		strbuf_init(&name, LABELS_BYTES);
+		strbuf_init(&value, LABELS_BYTES);
+		strbuf_add_slice(&name, l[i].name);
+		if (!name.err)
+			labels_get(slice_str(labels), name.s, &value);
+		if (i)
+			strbuf_addc(out, ',');
+		strbuf_add_json(out, l[i].name.p, l[i].name.len);
+		strbuf_addc(out, ':');
+		strbuf_add_json(out, value.s ? value.s : "", value.len);
+		strbuf_release(&name);
+		strbuf_release(&value);
+	}
+	strbuf_addc(out, '}');
+}
+
+void render_row_json(struct strbuf *out, const struct identity *id, struct stamp time,
+		     struct slice value, const struct series *s, const struct attribution *a)
+{
+	char text[STAMP_MAX];
+
+	strbuf_adds(out, "{\"timestamp\":\"");
+	strbuf_add(out, text, stamp_format(time, text));
+	strbuf_addc(out, '"');
+	json_field(out, "hostname", slice_str(id->host));
+	json_field(out, "gpu_id", slice_str(id->gpu));
+	json_field(out, "uuid", a->uuid);
+	json_field(out, "metric_name", slice_str(s->metric));
+	strbuf_adds(out, ",\"value\":");
+	render_value_json(out, value);
+	json_field(out, "container", a->container);
+	json_field(out, "pod", a->pod);
+	json_field(out, "namespace", a->namespace);
+	if (s->labels[0]) {
+		strbuf_adds(out, ",\"labels\":");
+		render_labels_json(out, s->labels);
+	}
+	strbuf_addc(out, '}');
+}
+
+/* ---- Prometheus ------------------------------------------------------------------------------ */
+
+/* Names of dcgm-exporter's own labels; a series' label of the same name would be a duplicate. */
+static const char *const prom_labels[] = {
+	"gpu",       "UUID", "device",    "modelName", "Hostname", "DCGM_FI_DRIVER_VERSION",
+	"container", "pod",  "namespace",
+};
+
+static bool is_prom_label(struct slice name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(prom_labels); i++)
+		if (slice_eq(name, slice_str(prom_labels[i])))
+			return true;
+	return false;
+}
+
+static void prom_escape(struct strbuf *out, struct slice s)
+{
+	for (size_t i = 0; i < s.len; i++) {
+		char c = s.p[i];
+
+		if (c == '\n')
+			strbuf_adds(out, "\\n");
+		else if (c == '"' || c == '\\')
+			strbuf_addf(out, "\\%c", c);
+		else
+			strbuf_addc(out, c);
+	}
+}
+
+static void prom_label(struct strbuf *out, const char *name, struct slice value)
+{
+	strbuf_addf(out, "%s=\"", name);
+	prom_escape(out, value);
+	strbuf_addc(out, '"');
+}
+
+static void prom_label_if(struct strbuf *out, const char *name, struct slice value)
+{
+	if (!value.len)
+		return;
+	strbuf_addc(out, ',');
+	prom_label(out, name, value);
+}
+
+static void prom_series_labels(struct strbuf *out, const char *labels)
+{
+	struct label l[LABELS_MAX];
+	int n = labels[0] ? labels_split(slice_str(labels), l, NULL) : 0;
+
+	for (int i = 0; i < n; i++) {
+		if (is_prom_label(l[i].name))
+			continue;
+		strbuf_addc(out, ',');
+		strbuf_add_slice(out, l[i].name);
+		strbuf_adds(out, "=\"");
+		strbuf_add_slice(out, l[i].value); /* escaped in canonical text */
+		strbuf_addc(out, '"');
+	}
+}
+
+void render_prom_name(struct strbuf *out, const char *metric)
+{
+	for (size_t i = 0; metric[i]; i++) {
+		char c = metric[i];
+		bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
+			  c == ':' || (i && c >= '0' && c <= '9');
+
+		strbuf_addc(out, ok ? c : '_');
+	}
+}
+
+void render_prom_type(struct strbuf *out, const char *metric)
+{
+	bool counter = strstr(metric, "_TOTAL") || strstr(metric, "_total") ||
+		       strstr(metric, "_ENERGY_CONSUMPTION");
+
+	strbuf_adds(out, "# TYPE ");
+	render_prom_name(out, metric);
+	strbuf_adds(out, counter ? " counter\n" : " gauge\n");
+}
+
+void render_prom(struct strbuf *out, const struct identity *id, struct stamp time,
+		 struct slice value, const struct series *s, const struct attribution *a)
+{
+	render_prom_name(out, s->metric);
+	strbuf_addc(out, '{');
+	prom_label(out, "gpu", slice_str(id->gpu));
+	strbuf_addc(out, ',');
+	prom_label(out, "UUID", a->uuid);
+	strbuf_addc(out, ',');
+	prom_label(out, "device", slice_str(id->device));
+	strbuf_addc(out, ',');
+	prom_label(out, "modelName", slice_str(id->model));
+	strbuf_addc(out, ',');
+	prom_label(out, "Hostname", slice_str(id->host));
+	prom_label_if(out, "DCGM_FI_DRIVER_VERSION", slice_str(id->driver));
+	prom_label_if(out, "container", a->container);
+	prom_label_if(out, "pod", a->pod);
+	prom_label_if(out, "namespace", a->namespace);
+	prom_series_labels(out, s->labels);
+	strbuf_adds(out, "} ");
+	strbuf_add_slice(out, value);
+	strbuf_addf(out, " %lld\n", (long long)(time.ns / NS_PER_MS));
+}
+
+/* ---- units ----------------------------------------------------------------------------------- */
+
+/* Looked up by exact name, then by what the name ends in. From dcgm_fields.h and dcgm-exporter's
+ * default-counters.csv. */
+static const struct {
+	const char *metric, *unit;
+} units[] = {
+	{"DCGM_FI_DEV_POWER_USAGE", "W"},
+	{"DCGM_FI_DEV_POWER_USAGE_INSTANT", "W"},
+	{"DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", "mJ"},
+	{"DCGM_FI_DEV_PCIE_TX_THROUGHPUT", "KB/s"},
+	{"DCGM_FI_DEV_PCIE_RX_THROUGHPUT", "KB/s"},
+	{"DCGM_FI_DEV_NVLINK_BANDWIDTH_TOTAL", "MB/s"},
+	{"DCGM_FI_DEV_FB_USED_PERCENT", "ratio"},
+	{"DCGM_FI_DEV_FAN_SPEED", "%"},
+	{"DCGM_FI_PROF_PCIE_TX_BYTES", "B/s"},
+	{"DCGM_FI_PROF_PCIE_RX_BYTES", "B/s"},
+	{"DCGM_FI_PROF_NVLINK_TX_BYTES", "B/s"},
+	{"DCGM_FI_PROF_NVLINK_RX_BYTES", "B/s"},
+};
+
+static const struct {
+	const char *part, *unit;
+	bool suffix; /* else a prefix */
+} unit_rules[] = {
+	{"_UTIL", "%", true},
+	{"_TEMP", "C", true},
+	{"_TEMP_CURRENT", "C", true},
+	{"_CLOCK", "MHz", true},
+	{"_VIOLATION", "us", true},
+	{"_POWER_LIMIT", "W", true},
+	{"DCGM_FI_DEV_POWER_MGMT_LIMIT", "W", false},
+	{"DCGM_FI_DEV_FB_", "MiB", false},
+	{"DCGM_FI_DEV_BAR1_", "MiB", false},
+	{"DCGM_FI_PROF_", "ratio", false},
+};
+
+const char *metric_unit(const char *metric)
+{
+	size_t len = strlen(metric);
+
+	for (size_t i = 0; i < ARRAY_SIZE(units); i++)
+		if (!strcmp(metric, units[i].metric))
+			return units[i].unit;
+	for (size_t i = 0; i < ARRAY_SIZE(unit_rules); i++) {
+		size_t n = strlen(unit_rules[i].part);
+		size_t at = unit_rules[i].suffix && len > n ? len - n : 0;
+
+		if (!strncmp(metric + at, unit_rules[i].part, n))
+			return unit_rules[i].unit;
+	}
+	return "-";
+}

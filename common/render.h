@@ -1,0 +1,47 @@
+/* How rows look as text, in one place: CSV of row files and latest.csv, the REST row as JSON, the
+ * Prometheus exposition, `stat` lines. The CSV of row files is frozen with the chunk format's
+ * version (chunk.h: csv_bytes); everything else may gain columns only with the contract.
+ *
+ * Strings are rendered as stored; a field is quoted only where RFC 4180 must (comma, quote, CR,
+ * LF). */
+#ifndef GPUTEL_RENDER_H
+#define GPUTEL_RENDER_H
+
+#include "batch.h"
+#include "identity.h"
+#include "stamp.h"
+
+#define ROW_FILE_HEADER "timestamp,metric_name,value,uuid,container,pod,namespace,labels\n"
+#define LATEST_HEADER_WIDE                                                                         \
+	"hostname,gpu_id,timestamp,metric_name,value,uuid,container,pod,namespace,labels\n"
+
+void render_csv_field(struct strbuf *out, struct slice s);
+
+/* One line of a row file. labels: of the series (identity.h). */
+void render_row(struct strbuf *out, struct stamp time, struct slice value, const struct series *s,
+		const struct attribution *a);
+/* Its length in bytes. */
+size_t render_row_len(struct stamp time, struct slice value, const struct series *s,
+		      const struct attribution *a);
+
+/* A row as in REST: {"timestamp":…,"hostname":…,"gpu_id":…,"uuid":…,"metric_name":…,"value":…,
+ * "container":…,"pod":…,"namespace":…} and "labels":{…} where the series has some. value is the
+ * stored text where RFC 8259 has such a number, else a string. */
+void render_row_json(struct strbuf *out, const struct identity *id, struct stamp time,
+		     struct slice value, const struct series *s, const struct attribution *a);
+void render_value_json(struct strbuf *out, struct slice value);
+/* Canonical labels as a JSON object. */
+void render_labels_json(struct strbuf *out, const char *labels);
+
+/* One sample of the exposition format, dcgm-exporter's label names, with its time in ms. */
+void render_prom(struct strbuf *out, const struct identity *id, struct stamp time,
+		 struct slice value, const struct series *s, const struct attribution *a);
+
+/* A metric's name as the exposition format allows it, and its TYPE line. */
+void render_prom_name(struct strbuf *out, const char *metric);
+void render_prom_type(struct strbuf *out, const char *metric);
+
+/* The unit of a metric by its DCGM name ("W", "C", "MiB", "%", …), "-" if unknown. */
+const char *metric_unit(const char *metric);
+
+#endif

@@ -1,0 +1,20 @@
+/* The store as its readers see it: one mirror of KEY_VIEW feeding a tree, and the source of bodies.
+ * Also keeps the figures of .meta/status that live in etcd (queue depth, counters), refreshed in
+ * the background only while somebody asks for them. */
+#ifndef GPUTEL_VIEW_H
+#define GPUTEL_VIEW_H
+
+#include "etcd.h"
+#include "tree.h"
+
+struct view;
+
+/* Opens and starts following; returns before the first list is in. */
+int view_open(struct view **ret, struct etcd *c, int64_t stale_after_ms, size_t cache_bytes,
+	      struct err *e) must_check;
+void view_close(struct view *v); /* after etcd_cancel; NULL is fine */
+struct tree *view_tree(struct view *v);
+/* Waits until the first list is in, at most ms. */
+bool view_wait_ready(struct view *v, int64_t ms);
+
+#endif

@@ -1,0 +1,331 @@
+/* fs/inode against a tree of the test's own, whose versions change when the test says so. fs/ is
+ * not in test.a, because the rest of it needs libfuse. */
+#include "test.h"
+
+#include "../../fs/inode.c"
+
+struct node {
+	int refs;
+	bool vanished;
+	struct attr attr;
+	const char *name;
+	uint64_t parent;
+};
+
+struct tree {
+	int unused;
+};
+
+enum { ROOT = 1, HOST = 10, GPU, HISTORY, SEGMENT, VALUE, LATEST, META, STATUS, LINK, README };
+
+static struct tree the_tree;
+static struct node nodes[] = {
+	{.attr = {.ino = ROOT, .type = NODE_DIR}, .name = ""},
+	{.attr = {.ino = HOST, .type = NODE_DIR}, .name = "h", .parent = ROOT},
+	{.attr = {.ino = GPU, .type = NODE_DIR}, .name = "0", .parent = HOST},
+	{.attr = {.ino = HISTORY, .type = NODE_DIR}, .name = "history", .parent = GPU},
+	{.attr = {.ino = SEGMENT, .type = NODE_FILE, .content = CONTENT_ROWS},
+	 .name = "s.csv",
+	 .parent = HISTORY},
+	{.attr = {.ino = VALUE, .type = NODE_FILE, .content = CONTENT_SNAPSHOT},
+	 .name = "uuid",
+	 .parent = GPU},
+	{.attr = {.ino = LATEST, .type = NODE_FILE, .content = CONTENT_SNAPSHOT},
+	 .name = "latest.csv",
+	 .parent = HOST},
+	{.attr = {.ino = META, .type = NODE_DIR}, .name = ".meta", .parent = ROOT},
+	{.attr = {.ino = STATUS, .type = NODE_FILE, .content = CONTENT_SNAPSHOT},
+	 .name = "status",
+	 .parent = META},
+	{.attr = {.ino = LINK, .type = NODE_LINK}, .name = "telemetry.csv", .parent = GPU},
+	{.attr = {.ino = README, .type = NODE_FILE, .content = CONTENT_SNAPSHOT},
+	 .name = "README",
+	 .parent = ROOT},
+};
+
+static struct node *node_of(uint64_t ino)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(nodes); i++)
+		if (nodes[i].attr.ino == ino)
+			return &nodes[i];
+	return NULL;
+}
+
+struct node *node_ref(struct node *n)
+{
+	n->refs++;
+	return n;
+}
+
+void node_unref(struct node *n)
+{
+	n->refs--;
+}
+
+struct node *tree_root(struct tree *t)
+{
+	return node_ref(&nodes[0]);
+}
+
+int tree_lookup(struct tree *t, struct node *dir, const char *name, struct node **ret)
+{
+	for (size_t i = 1; i < ARRAY_SIZE(nodes); i++)
+		if (nodes[i].parent == dir->attr.ino && !strcmp(nodes[i].name, name)) {
+			*ret = node_ref(&nodes[i]);
+			return 0;
+		}
+	return -ENOENT;
+}
+
+int tree_attr(struct tree *t, struct node *n, struct attr *ret)
+{
+	if (n->vanished)
+		return -ESTALE;
+	*ret = n->attr;
+	return 0;
+}
+
+static struct inode_table *table;
+
+static void begin(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(nodes); i++) {
+		nodes[i].refs = 0;
+		nodes[i].vanished = false;
+		nodes[i].attr.size = 100;
+	}
+	table = inode_table_new(&the_tree);
+}
+
+static void end(void)
+{
+	inode_table_free(table);
+	for (size_t i = 0; i < ARRAY_SIZE(nodes); i++)
+		CHECK_EQ_INT(nodes[i].refs, 0);
+}
+
+/* A reference to what the kernel has looked up; *ret_timeout as answered. */
+static struct inode *look_up(uint64_t dir, const char *name, double *ret_timeout)
+{
+	struct inode *d = inode_get(table, dir), *i = NULL;
+	double timeout = -1;
+	struct attr a;
+
+	if (CHECK(d != NULL))
+		CHECK_EQ_INT(inode_lookup(table, d, name, &i, &a, &timeout), 0);
+	inode_put(table, d);
+	if (ret_timeout)
+		*ret_timeout = timeout;
+	return i;
+}
+
+static struct inode *look_up_segment(void)
+{
+	inode_put(table, look_up(ROOT, "h", NULL));
+	inode_put(table, look_up(HOST, "0", NULL));
+	inode_put(table, look_up(GPU, "history", NULL));
+	return look_up(HISTORY, "s.csv", NULL);
+}
+
+static bool is_known(uint64_t ino)
+{
+	struct inode *i = inode_get(table, ino);
+
+	inode_put(table, i);
+	return i != NULL;
+}
+
+static int64_t size_answered(struct inode *i, double *ret_timeout)
+{
+	struct attr a = {.size = -1};
+
+	if (inode_attr(table, i, &a, ret_timeout) < 0)
+		return -1;
+	return a.size;
+}
+
+TEST(the_root_is_known_from_the_start_and_is_never_forgotten)
+{
+	begin();
+	inode_forget(table, ROOT, 1000);
+	CHECK(is_known(ROOT));
+	end();
+}
+
+TEST(an_inode_is_known_until_all_its_lookups_are_forgotten)
+{
+	begin();
+	for (int i = 0; i < 3; i++)
+		inode_put(table, look_up(ROOT, "h", NULL));
+	inode_forget(table, HOST, 2);
+	CHECK(is_known(HOST));
+	inode_forget(table, HOST, 1);
+	CHECK(!is_known(HOST));
+	CHECK_EQ_INT(inode_table_count(table), 1);
+	end();
+}
+
+TEST(a_reference_outlives_the_forget)
+{
+	struct inode *i;
+
+	begin();
+	i = look_up(ROOT, "h", NULL);
+	inode_forget(table, HOST, 1);
+	CHECK(!inode_is_known(table, i));
+	CHECK_EQ_STR(i->name, "h");
+	CHECK_EQ_INT(nodes[1].refs, 1);
+	inode_put(table, i);
+	CHECK_EQ_INT(nodes[1].refs, 0);
+	end();
+}
+
+TEST(forgetting_too_much_or_what_is_unknown_does_nothing)
+{
+	begin();
+	inode_put(table, look_up(ROOT, "h", NULL));
+	inode_forget(table, HOST, 7);
+	inode_forget(table, HOST, 1);
+	inode_forget(table, 4711, 1);
+	CHECK_EQ_INT(inode_table_count(table), 1);
+	end();
+}
+
+TEST(a_name_that_does_not_exist_counts_nothing)
+{
+	struct inode *root, *i;
+	struct attr a;
+	double timeout;
+
+	begin();
+	root = inode_get(table, ROOT);
+	CHECK_EQ_INT(inode_lookup(table, root, "nobody", &i, &a, &timeout), -ENOENT);
+	node_of(HOST)->vanished = true;
+	CHECK_EQ_INT(inode_lookup(table, root, "h", &i, &a, &timeout), -ENOENT);
+	CHECK_EQ_INT(inode_table_count(table), 1);
+	inode_put(table, root);
+	end();
+}
+
+TEST(only_folders_and_row_files_of_hosts_have_attributes_that_stay)
+{
+	static const struct {
+		uint64_t dir;
+		const char *name;
+		bool attributes, name_stays;
+	} cases[] = {
+		{ROOT, "h", true, true},       {HOST, "0", true, true},
+		{GPU, "history", true, true},  {HISTORY, "s.csv", true, true},
+		{GPU, "uuid", false, true},    {HOST, "latest.csv", false, true},
+		{ROOT, "README", false, true}, {GPU, "telemetry.csv", false, false},
+		{ROOT, ".meta", false, true},  {META, "status", false, false},
+	};
+	double timeout;
+
+	begin();
+	for (size_t k = 0; k < ARRAY_SIZE(cases); k++) {
+		struct inode *i = look_up(cases[k].dir, cases[k].name, &timeout);
+
+		test_check((timeout > 0) == cases[k].attributes, __FILE__, __LINE__,
+			   "attributes of %s hold for %g s", cases[k].name, timeout);
+		test_check((i->entry_timeout > 0) == cases[k].name_stays, __FILE__, __LINE__,
+			   "the name %s holds for %g s", cases[k].name, i->entry_timeout);
+		inode_put(table, i);
+	}
+	end();
+}
+
+TEST(what_is_shown_stays_until_it_is_published)
+{
+	struct inode *i;
+	int64_t old = 0;
+	double timeout;
+
+	begin();
+	i = look_up_segment();
+	node_of(SEGMENT)->attr.size = 150;
+	CHECK_EQ_INT(size_answered(i, &timeout), 100);
+	CHECK_EQ_INT(inode_read_limit(i), 100);
+	CHECK(timeout > 0);
+
+	CHECK_EQ_INT(inode_publish_begin(table, i, false, &old), INODE_CHANGED);
+	CHECK_EQ_INT(old, 100);
+	CHECK_EQ_INT(size_answered(i, &timeout), 100);
+	CHECK_EQ_INT(inode_read_limit(i), 100);
+	CHECK(timeout == 0);
+
+	inode_publish_end(i);
+	CHECK_EQ_INT(inode_read_limit(i), INT64_MAX);
+	CHECK_EQ_INT(size_answered(i, &timeout), 150);
+	CHECK_EQ_INT(inode_read_limit(i), 150);
+	CHECK(timeout > 0);
+	inode_put(table, i);
+	end();
+}
+
+TEST(nothing_is_published_of_what_is_not_shown_or_has_not_changed)
+{
+	struct inode *i;
+	int64_t old;
+
+	begin();
+	i = look_up_segment();
+	CHECK_EQ_INT(inode_publish_begin(table, i, true, &old), INODE_SAME);
+	node_of(SEGMENT)->attr.size = 150;
+	CHECK_EQ_INT(inode_publish_begin(table, i, false, &old), INODE_CHANGED);
+	inode_publish_end(i);
+	node_of(SEGMENT)->attr.size = 200;
+	CHECK_EQ_INT(inode_publish_begin(table, i, false, &old), INODE_SAME);
+	inode_put(table, i);
+	end();
+}
+
+TEST(what_has_vanished_is_said_once_also_where_nothing_is_shown)
+{
+	struct inode *i;
+	int64_t old;
+	double timeout;
+
+	begin();
+	i = look_up_segment();
+	node_of(SEGMENT)->attr.size = 150;
+	CHECK_EQ_INT(inode_publish_begin(table, i, false, &old), INODE_CHANGED);
+	inode_publish_end(i);
+	node_of(SEGMENT)->vanished = true;
+	CHECK_EQ_INT(inode_publish_begin(table, i, false, &old), INODE_SAME);
+	CHECK_EQ_INT(inode_publish_begin(table, i, true, &old), INODE_GONE);
+	inode_publish_end(i);
+	CHECK_EQ_INT(inode_publish_begin(table, i, true, &old), INODE_SAME);
+	CHECK_EQ_INT(size_answered(i, &timeout), -1);
+	inode_put(table, i);
+	end();
+}
+
+static size_t members(const char *key)
+{
+	struct inode **list;
+	size_t n = inode_group_members(table, key, &list);
+
+	for (size_t i = 0; i < n; i++)
+		inode_put(table, list[i]);
+	free(list);
+	return n;
+}
+
+TEST(a_group_has_what_changes_with_a_gpu_a_host_or_anything)
+{
+	begin();
+	inode_put(table, look_up_segment());
+	inode_put(table, look_up(GPU, "uuid", NULL));
+	inode_put(table, look_up(ROOT, ".meta", NULL));
+	CHECK_EQ_INT(members(""), 1);
+	CHECK_EQ_INT(members("h"), 1);
+	CHECK_EQ_INT(members("h/0"), 3);
+	CHECK_EQ_INT(members("h/1"), 0);
+	inode_forget(table, SEGMENT, 1);
+	CHECK_EQ_INT(members("h/0"), 2);
+	inode_forget(table, GPU, 1);
+	inode_forget(table, HISTORY, 1);
+	CHECK_EQ_INT(members("h/0"), 0);
+	end();
+}
