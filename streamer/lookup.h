@@ -1,0 +1,21 @@
+/* Which recorded source a file is (DESIGN §2): the start of its content, then the fingerprint of what
+ * is recorded as published. */
+#ifndef GPUTEL_LOOKUP_H
+#define GPUTEL_LOOKUP_H
+
+#include "producer.h"
+#include "source.h"
+
+/* Fills *ret with the record of the file in fd (a path for its name), or with a fresh one (mod_rev
+ * 0) where there is none. Waits for etcd; daemon_stopping() ends that with -ECANCELED. A file whose
+ * published part has changed becomes a new source, with a warning in the log. */
+int lookup_file(struct etcd *c, int fd, const char *path, struct producer *ret, struct err *e)
+	must_check;
+
+/* A source that is new at each run. */
+void lookup_pipe(const char *path, struct producer *ret);
+
+/* SEGMENT as stored in etcd, in seconds; 3600 while nothing is stored. Waits like lookup_file. */
+int lookup_segment(struct etcd *c, int64_t *ret_s, struct err *e) must_check;
+
+#endif

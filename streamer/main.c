@@ -1,0 +1,436 @@
+/* gputel-streamer: options, wiring and the wait for the end. */
+#include "clock.h"
+#include "conf.h"
+#include "daemon.h"
+#include "digest.h"
+#include "etcd.h"
+#include "feed.h"
+#include "log.h"
+#include "parse.h"
+#include "throttle.h"
+#include "wait.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <unistd.h>
+
+enum { SOURCES_MAX = 64, EXIT_RUNTIME = 1, EXIT_USAGE = 2, EXIT_CUT_SHORT = 3 };
+
+struct source {
+	struct feed_conf conf;
+	struct feed_stats stats;
+	int result;
+	pthread_t thread;
+};
+
+struct streamer {
+	struct conf conf;
+	const char *paths[SOURCES_MAX];
+	size_t n;
+	bool loop, again, wait, time_given, time_now;
+	double rate, speed; /* 0: not given */
+	int64_t wait_ms;    /* -1: as long as it takes */
+	const char *host;
+
+	struct etcd *etcd;
+	struct throttle *throttle;
+	struct wait_list *waiting;
+	struct source *sources;
+	_Atomic size_t ended;
+	_Atomic bool gave_up; /* the drain's deadline has passed */
+};
+
+/* ---- options --------------------------------------------------------------------------------- */
+
+static int set_csv(const char *value, void *arg, struct err *e)
+{
+	struct streamer *s = arg;
+
+	if (s->n == SOURCES_MAX)
+		return err_set(e, -E2BIG, "--csv: at most %d files", SOURCES_MAX);
+	s->paths[s->n++] = value;
+	return 0;
+}
+
+static int set_loop(const char *value, void *arg, struct err *e)
+{
+	((struct streamer *)arg)->loop = true;
+	return 0;
+}
+
+static int set_again(const char *value, void *arg, struct err *e)
+{
+	((struct streamer *)arg)->again = true;
+	return 0;
+}
+
+static int set_rate(const char *value, void *arg, struct err *e)
+{
+	if (parse_fraction(slice_str(value), 1e-3, 1e9, &((struct streamer *)arg)->rate))
+		return err_set(e, -EINVAL, "--rate: \"%s\" is not a number of rows per second "
+					   "(expected e.g. 5000)", value);
+	return 0;
+}
+
+static int set_speed(const char *value, void *arg, struct err *e)
+{
+	if (parse_fraction(slice_str(value), 1e-6, 1e6, &((struct streamer *)arg)->speed))
+		return err_set(e, -EINVAL, "--speed: \"%s\" is not a factor (expected e.g. 10 for "
+					   "ten times as fast as recorded)", value);
+	return 0;
+}
+
+static int set_time(const char *value, void *arg, struct err *e)
+{
+	struct streamer *s = arg;
+
+	if (strcmp(value, "source") && strcmp(value, "now"))
+		return err_set(e, -EINVAL, "--time: \"%s\" is neither source nor now", value);
+	s->time_given = true;
+	s->time_now = !strcmp(value, "now");
+	return 0;
+}
+
+static int set_wait(const char *value, void *arg, struct err *e)
+{
+	struct streamer *s = arg;
+
+	s->wait = true;
+	if (value && parse_duration_ms(slice_str(value), &s->wait_ms))
+		return err_set(e, -EINVAL, "--wait: \"%s\" is not a duration (expected e.g. 30s)",
+			       value);
+	return 0;
+}
+
+static int set_host(const char *value, void *arg, struct err *e)
+{
+	if (!*value)
+		return err_set(e, -EINVAL, "--host: the name is empty");
+	((struct streamer *)arg)->host = value;
+	return 0;
+}
+
+static const struct conf_option options[] = {
+	{"csv", 0, "FILE", "rows to publish, in the long DCGM form; - is standard input; repeatable",
+	 set_csv},
+	{"loop", 0, NULL, "start over for ever, paced as recorded, with the present as time",
+	 set_loop},
+	{"rate", 0, "ROWS/S", "publish at this rate", set_rate},
+	{"speed", 0, "X", "publish X times as fast as recorded", set_speed},
+	{"time", 0, "source|now", "time of the rows: their own, or the present", set_time},
+	{"wait", 0, "[=DURATION]", "return when all that was published is stored", set_wait},
+	{"again", 0, NULL, "publish files once more that were published before", set_again},
+	{"host", 0, "NAME", "host name of all rows, for files without one", set_host},
+};
+
+static int check(const struct conf *c, void *arg, struct err *e)
+{
+	struct streamer *s = arg;
+	size_t pipes = 0;
+
+	for (size_t i = 0; i < s->n; i++)
+		pipes += !strcmp(s->paths[i], "-");
+	if (pipes > 1)
+		return err_set(e, -EINVAL, "--csv -: standard input can be read once only");
+	if (pipes && s->loop)
+		return err_set(e, -EINVAL, "--loop: standard input cannot start over");
+	if (s->rate > 0 && s->speed > 0)
+		return err_set(e, -EINVAL, "--rate and --speed exclude each other");
+	if (s->loop && s->wait)
+		return err_set(e, -EINVAL, "--wait: a loop never ends");
+	return 0;
+}
+
+/* ---- sources --------------------------------------------------------------------------------- */
+
+static int admit(int64_t rows, bool patient, void *arg)
+{
+	return throttle_admit(((struct streamer *)arg)->throttle, rows, patient);
+}
+
+static void accepted(const struct message *m, void *arg)
+{
+	struct streamer *s = arg;
+
+	throttle_published(s->throttle, m->bytes);
+	if (s->waiting)
+		wait_list_add(s->waiting, m->ulid);
+}
+
+static struct feed_conf feed_conf(struct streamer *s, const char *path)
+{
+	const struct conf *c = &s->conf;
+	struct feed_conf f = {
+		.publisher = {.etcd = s->etcd,
+			      .streamer_id = c->streamer_id,
+			      .batch_size = c->streamer_batch_size,
+			      .mq_batch_size = c->mq_batch_size,
+			      .session_ttl_s = MAX(c->mq_processing_timeout / 1000, 2),
+			      .dedup_ttl_s = MAX(c->mq_dedup_ttl / 1000, 1),
+			      .message_ttl_ms = c->mq_message_ttl},
+		.path = path,
+		.loop = s->loop,
+		.again = s->again,
+		.time_now = s->time_given ? s->time_now : s->loop,
+		.host = s->host ? slice_str(s->host) : (struct slice){0},
+		.flush_ms = c->streamer_flush_interval,
+		.buffer_bytes = (size_t)c->streamer_buffer,
+		.admit = admit,
+		.accepted = accepted,
+		.arg = s,
+	};
+
+	if (s->rate > 0) {
+		f.pace = PACE_RATE;
+		f.pace_factor = s->rate;
+	} else if (s->speed > 0 || s->loop) {
+		f.pace = PACE_SPEED;
+		f.pace_factor = s->speed > 0 ? s->speed : 1;
+	}
+	return f;
+}
+
+static void run_source(struct streamer *s, struct source *x)
+{
+	struct err e = {0};
+
+	x->result = daemon_stopping() ? -ECANCELED : feed_run(&x->conf, &x->stats, &e);
+	if (x->result && x->result != -ECANCELED)
+		log_error("%s", e.text[0] ? e.text : strerror(-x->result));
+	else if (!x->result && x->stats.duplicate && !x->stats.published)
+		log_info("%s: nothing new: all %lld rows with a value were published before "
+			 "(--again publishes them once more)",
+			 x->conf.path, (long long)x->stats.duplicate);
+	s->ended++;
+}
+
+struct job {
+	struct streamer *s;
+	size_t from, to;
+};
+
+static void *run_job(void *arg)
+{
+	struct job *j = arg;
+
+	for (size_t i = j->from; i < j->to; i++)
+		run_source(j->s, &j->s->sources[i]);
+	return NULL;
+}
+
+/* ---- progress and summary -------------------------------------------------------------------- */
+
+struct totals {
+	int64_t rows, published, duplicate, no_value, invalid, messages, bytes, size;
+};
+
+static struct totals sum(const struct streamer *s)
+{
+	struct totals t = {0};
+
+	for (size_t i = 0; i < s->n; i++) {
+		const struct feed_stats *x = &s->sources[i].stats;
+
+		t.rows += x->rows;
+		t.published += x->published;
+		t.duplicate += x->duplicate;
+		t.no_value += x->no_value;
+		t.invalid += x->invalid;
+		t.messages += x->messages;
+		t.bytes += x->bytes;
+		t.size += x->size;
+	}
+	return t;
+}
+
+static void show_progress(const struct streamer *s, struct mono started, int64_t *rows_before)
+{
+	struct totals t = sum(s);
+	double done = t.size ? (double)t.bytes / (double)t.size : 0;
+	int64_t seconds = MAX(mono_ms_since(started) / 1000, 1);
+
+	fprintf(stderr, "\r%lld rows, %lld rows/s, %lld messages queued", (long long)t.rows,
+		(long long)(t.rows - *rows_before), (long long)throttle_queue_depth(s->throttle));
+	if (!s->loop && done > 0 && done < 1)
+		fprintf(stderr, ", %.0f %%, ETA %lld s", 100 * done,
+			(long long)((double)seconds * (1 - done) / done));
+	fprintf(stderr, "\033[K");
+	*rows_before = t.rows;
+}
+
+static void print_summary(const struct streamer *s)
+{
+	struct totals t = sum(s);
+
+	printf("rows=%lld published=%lld duplicate=%lld no_value=%lld invalid=%lld messages=%lld\n",
+	       (long long)t.rows, (long long)t.published, (long long)t.duplicate,
+	       (long long)t.no_value, (long long)t.invalid, (long long)t.messages);
+	fflush(stdout);
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+/* Until all sources have ended; after a stop, at most until the drain's deadline. */
+static void supervise(struct streamer *s)
+{
+	bool terminal = isatty(STDERR_FILENO);
+	struct mono started = mono_now(), shown = started;
+	int64_t rows_before = 0;
+
+	while (s->ended < s->n) {
+		if (daemon_stopping())
+			usleep(10 * 1000);
+		else
+			daemon_sleep_ms(20);
+		if (terminal && mono_ms_since(shown) >= 1000) {
+			show_progress(s, started, &rows_before);
+			shown = mono_now();
+		}
+		if (daemon_stopping() && !daemon_drain_left_ms() && !s->gave_up) {
+			s->gave_up = true;
+			etcd_cancel(s->etcd);
+		}
+	}
+	if (terminal)
+		fprintf(stderr, "\r\033[K");
+}
+
+static int run_sources(struct streamer *s)
+{
+	size_t jobs = s->loop ? s->n : 1;
+	struct job *list = xcalloc(jobs, sizeof(*list));
+	pthread_t *threads = xcalloc(jobs, sizeof(*threads));
+	size_t started = 0;
+
+	for (size_t i = 0; i < s->n; i++)
+		s->sources[i].conf = feed_conf(s, s->paths[i]);
+	for (; started < jobs; started++) {
+		list[started] = s->loop ? (struct job){s, started, started + 1}
+					: (struct job){s, 0, s->n};
+		if (pthread_create(&threads[started], NULL, run_job, &list[started]))
+			break;
+	}
+	if (started == jobs) {
+		supervise(s);
+	} else {
+		log_error("cannot start a thread");
+		daemon_stop();
+	}
+	for (size_t i = 0; i < started; i++)
+		pthread_join(threads[i], NULL);
+	free(threads);
+	free(list);
+	return started == jobs ? 0 : EXIT_RUNTIME;
+}
+
+static int wait_for_all(struct streamer *s)
+{
+	struct err e = {0};
+	int64_t revision = 0;
+	int r = wait_list_wait(s->waiting, s->etcd, s->wait_ms, &revision, &e);
+
+	if (r) {
+		log_error("--wait: %s", e.text);
+		return r == -ETIME || r == -ECANCELED ? EXIT_CUT_SHORT : EXIT_RUNTIME;
+	}
+	log_info("all that was published is stored, at revision %lld", (long long)revision);
+	return 0;
+}
+
+static int outcome(struct streamer *s)
+{
+	bool stopped = false;
+	int exit_code = 0;
+
+	for (size_t i = 0; i < s->n; i++) {
+		if (s->sources[i].result == -ECANCELED)
+			stopped = true;
+		else if (s->sources[i].result)
+			exit_code = EXIT_RUNTIME;
+	}
+	if (s->gave_up) {
+		log_error("shutdown: etcd did not take all within SHUTDOWN_TIMEOUT; what is not "
+			  "published is read again at the next start");
+		return EXIT_RUNTIME;
+	}
+	if (stopped && !s->loop)
+		return EXIT_CUT_SHORT;
+	return exit_code;
+}
+
+static int run(struct streamer *s)
+{
+	int exit_code = run_sources(s), waited = 0;
+
+	if (!exit_code)
+		exit_code = outcome(s);
+	if (s->wait && exit_code != EXIT_CUT_SHORT && !s->gave_up)
+		waited = wait_for_all(s);
+	print_summary(s);
+	return exit_code ? exit_code : waited;
+}
+
+static int open_all(struct streamer *s, struct err *e)
+{
+	struct etcd_conf conf;
+	int r;
+
+	conf_etcd(&s->conf, &conf);
+	s->sources = xcalloc(s->n, sizeof(*s->sources));
+	s->waiting = s->wait ? wait_list_new() : NULL;
+	r = daemon_init(s->conf.shutdown_timeout, e);
+	if (!r)
+		r = digest_init() ? err_set(e, -EIO, "libsodium cannot be set up") : 0;
+	if (!r)
+		r = etcd_open(&s->etcd, &conf, e);
+	if (!r && (r = throttle_start(&s->throttle, s->etcd, &s->conf)))
+		err_set(e, r, "cannot start a thread");
+	return r;
+}
+
+static void on_hup(void *arg)
+{
+	conf_reload(arg);
+}
+
+int main(int argc, char **argv)
+{
+	static struct streamer s = {.wait_ms = -1};
+	const struct conf_program program = {
+		.name = "gputel-streamer",
+		.bit = CONF_STREAMER,
+		.synopsis = "--csv FILE... [OPTION...]",
+		.about = "Publishes GPU telemetry to the queue in etcd, each row exactly once, and "
+			 "ends with a line of counts on standard output.",
+		.options = options,
+		.n_options = ARRAY_SIZE(options),
+		.check = check,
+		.arg = &s,
+	};
+	struct err e = {0};
+	int r = conf_load(&s.conf, &program, argc, argv);
+
+	if (r)
+		return r > 0 ? 0 : EXIT_USAGE;
+	if (!s.n) {
+		fprintf(stderr, "gputel-streamer: nothing to publish: --csv FILE is missing "
+				"(see --help)\n");
+		return EXIT_USAGE;
+	}
+	r = open_all(&s, &e);
+	if (r) {
+		log_error("%s", e.text);
+		r = EXIT_RUNTIME;
+	} else {
+		daemon_on_hup(on_hup, &s.conf);
+		r = run(&s);
+	}
+	if (s.etcd)
+		etcd_cancel(s.etcd);
+	throttle_stop(s.throttle);
+	etcd_close(s.etcd);
+	wait_list_free(s.waiting);
+	free(s.sources);
+	conf_release(&s.conf);
+	return r;
+}

@@ -1,0 +1,342 @@
+#include "publisher.h"
+
+#include "clock.h"
+#include "daemon.h"
+#include "log.h"
+#include "process.h"
+#include "source.h"
+
+#include <stdio.h>
+
+/* ---- ownership ------------------------------------------------------------------------------- */
+
+/* The owner key's value says which process it is, so that the restart after a crash on the same
+ * machine need not wait for the lease of its predecessor. */
+static int remove_dead_owner(struct publisher *p, const struct etcd_kv *kv, struct err *e)
+{
+	struct key owner = key_producer_owner(p->record.source);
+	struct etcd_reply reply;
+	struct etcd_txn t;
+	int r;
+
+	etcd_txn_init(&t, p->conf.etcd);
+	etcd_if_mod(&t, owner.s, kv->mod_rev);
+	etcd_then_delete(&t, owner.s, NULL);
+	r = etcd_txn_settle(&t, &reply, NULL, e);
+	etcd_txn_release(&t);
+	if (!r)
+		etcd_reply_release(&reply);
+	return r;
+}
+
+/* > 0: it is gone or was removed, try again. 0: it lives. */
+static int look_at_owner(struct publisher *p, bool tell, struct err *e)
+{
+	struct etcd_reply reply;
+	int r = etcd_get(p->conf.etcd, key_producer_owner(p->record.source).s, NULL, 0, 0, 0,
+			 &reply, e);
+
+	if (r)
+		return etcd_transient(r) ? 0 : r;
+	if (!reply.ranges[0].n) {
+		r = 1;
+	} else if (process_is_dead(reply.ranges[0].kvs[0].value)) {
+		r = remove_dead_owner(p, &reply.ranges[0].kvs[0], e);
+		r = r ? r : 1;
+	} else if (tell) {
+		log_info("source %s is being published by another streamer; standing by",
+			 p->record.source);
+	}
+	etcd_reply_release(&reply);
+	return r;
+}
+
+static int own(struct publisher *p, struct err *e)
+{
+	struct key owner = key_producer_owner(p->record.source);
+	char who[PROCESS_TEXT_MAX];
+	bool told = false;
+	int r;
+
+	process_describe(p->conf.streamer_id, who);
+	for (;;) {
+		r = session_open(&p->owner, p->conf.etcd, owner.s, slice_str(who),
+				 p->conf.session_ttl_s, &daemon_stop_flag, NULL, NULL, e);
+		if (r != -EEXIST)
+			return r;
+		r = look_at_owner(p, !told, e);
+		if (r < 0)
+			return r;
+		told = true;
+		if (r == 0 && daemon_sleep_ms(500))
+			return err_set(e, -ECANCELED, "stopped while standing by");
+	}
+}
+
+int publisher_open(struct publisher *p, const struct publisher_conf *conf,
+		   const struct producer *record, int fd, struct err *e)
+{
+	int r;
+
+	*p = (struct publisher){.conf = *conf, .record = *record, .fd = fd,
+				.batch_size = conf->batch_size};
+	p->out = xcalloc(QUEUE_PUBLISH_MAX, sizeof(*p->out));
+	for (size_t i = 0; i < QUEUE_PUBLISH_MAX; i++)
+		strbuf_init(&p->out[i].payload, BATCH_PAYLOAD_MAX);
+	r = own(p, e);
+	while (!r) {
+		struct producer now;
+
+		r = queue_open_producer(conf->etcd, &p->record, e);
+		if (r != -ESTALE)
+			break;
+		r = producer_read(conf->etcd, record->source, &now, e);
+		if (!r)
+			p->record = now;
+	}
+	if (r)
+		publisher_close(p);
+	return r;
+}
+
+static void clear_out(struct publisher *p)
+{
+	for (size_t i = 0; i < p->n_out; i++)
+		message_release(&p->out[i].m);
+	p->n_out = p->out_bytes = 0;
+	p->out_rows = 0;
+}
+
+void publisher_close(struct publisher *p)
+{
+	clear_out(p);
+	for (size_t i = 0; i < QUEUE_PUBLISH_MAX && p->out; i++)
+		strbuf_release(&p->out[i].payload);
+	free(p->out);
+	grouping_release(&p->grouping);
+	session_close(p->owner);
+	p->out = NULL;
+	p->owner = NULL;
+}
+
+void publisher_new_pass(struct publisher *p)
+{
+	p->record.pass++;
+	p->record.offset = 0;
+	p->record.line = 1;
+	p->record.window_end = p->record.window_done = 0;
+	p->record.fingerprint[0] = '\0';
+}
+
+/* ---- leases of idempotency keys -------------------------------------------------------------- */
+
+static int grant(struct publisher *p, int64_t *ret_id, struct err *e)
+{
+	struct backoff b = {0};
+	int64_t id = (int64_t)(random_u64() >> 1) | 1;
+	int r;
+
+	for (;;) {
+		r = etcd_lease_grant(p->conf.etcd, id, p->conf.dedup_ttl_s, NULL, e);
+		if (!r || r == -EEXIST) {
+			*ret_id = id;
+			return 0;
+		}
+		if (!etcd_transient(r) && r != -ENOSPC)
+			return r;
+		if (daemon_sleep_ms(backoff_next_ms(&b, 50, 3000)) && daemon_drain_left_ms() <= 0)
+			return -ECANCELED;
+	}
+}
+
+/* Makes sure that next's newest lease takes n more keys. The third newest is revoked: the record
+ * excludes repeats that old. */
+static int ensure_lease(struct publisher *p, struct producer *next, size_t n, bool force,
+			struct err *e)
+{
+	int64_t id;
+	int r;
+
+	if (!force && next->leases[0] && next->lease_keys + (int64_t)n <= PUBLISHER_LEASE_KEYS)
+		return 0;
+	r = grant(p, &id, e);
+	if (r)
+		return r;
+	if (next->leases[1] && !force &&
+	    etcd_lease_revoke(p->conf.etcd, next->leases[1], NULL) == -ECANCELED)
+		return -ECANCELED;
+	next->leases[1] = next->leases[0];
+	next->leases[0] = id;
+	next->lease_keys = 0;
+	return 0;
+}
+
+/* ---- windows --------------------------------------------------------------------------------- */
+
+static void idempotency_key(const struct publisher *p, const struct window *w, size_t group,
+			    const struct strbuf *payload, uint8_t ret[SHA256_LEN])
+{
+	struct sha256_state s;
+	char head[160];
+	int n = snprintf(head, sizeof(head), "%s %lld %lld %lld %zu ", p->record.source,
+			 (long long)p->record.pass, (long long)w->offset, (long long)w->end, group);
+
+	sha256_begin(&s);
+	sha256_update(&s, head, (size_t)n);
+	sha256_update(&s, payload->s, payload->len);
+	sha256_end(&s, ret);
+}
+
+static int encode_message(struct publisher *p, const struct window *w, size_t group)
+{
+	struct outgoing *o = &p->out[p->n_out];
+	const struct slice host = p->grouping.groups[group].first->host;
+	struct message *m = &o->m;
+	uint64_t trace[2] = {random_u64(), random_u64()};
+	char text[33];
+
+	strbuf_reset(&o->payload);
+	window_encode(w, &p->grouping, group, &o->payload);
+	if (o->payload.err)
+		return o->payload.err;
+	o->duplicate = false;
+	idempotency_key(p, w, group, &o->payload, o->idempotency);
+	*m = (struct message){.rows = p->grouping.groups[group].n,
+			      .bytes = (int64_t)o->payload.len,
+			      .created_ns = wall_now_ns()};
+	if (p->conf.message_ttl_ms)
+		m->expires_ns = m->created_ns + p->conf.message_ttl_ms * NS_PER_MS;
+	hex(trace, sizeof(trace), text);
+	ulid_new(m->ulid);
+	m->topic = xstrdup("telemetry");
+	m->host = xstrndup(host.p, host.len);
+	m->source = xstrdup(p->record.source);
+	m->schema = xstrdup(MESSAGE_SCHEMA);
+	m->trace_id = xstrdup(text);
+	sha256(o->payload.s, o->payload.len, m->sha256);
+	p->n_out++;
+	p->out_bytes += o->payload.len;
+	p->out_rows += m->rows;
+	return 0;
+}
+
+static bool out_full(const struct publisher *p)
+{
+	return p->n_out >= (size_t)MIN(p->conf.mq_batch_size, QUEUE_PUBLISH_MAX) ||
+	       p->out_bytes >= QUEUE_PUBLISH_BYTES;
+}
+
+/* One transaction with the first n messages, and with a fresh lease where the recorded one is gone. */
+static int send(struct publisher *p, struct producer *next, size_t n, struct err *e)
+{
+	bool force = false;
+	int r;
+
+	do {
+		r = n ? ensure_lease(p, next, n, force, e) : 0;
+		if (!r)
+			r = queue_publish(p->conf.etcd, &p->record, next, p->out, n, e);
+		force = true;
+	} while (r == -ENOENT);
+	return r;
+}
+
+static int send_out(struct publisher *p, struct producer *next, struct err *e)
+{
+	int r = p->n_out ? p->conf.admit(p->out_rows, p->conf.arg) : 0;
+
+	if (!r)
+		r = send(p, next, p->n_out, e);
+	for (size_t i = 0; i < p->n_out && !r; i++) {
+		const struct outgoing *o = &p->out[i];
+
+		*(o->duplicate ? &p->stats.duplicates : &p->stats.messages) += 1;
+		*(o->duplicate ? &p->stats.duplicate_rows : &p->stats.rows) += o->m.rows;
+		if (!o->duplicate)
+			p->conf.accepted(&o->m, p->conf.arg);
+	}
+	clear_out(p);
+	return r;
+}
+
+/* The record after the window: everything up to its end is accepted. */
+static int after_window(const struct publisher *p, const struct window *w, struct producer *ret)
+{
+	uint8_t sha[SHA256_LEN];
+	int r = 0;
+
+	*ret = p->record;
+	ret->offset = w->end;
+	ret->line = w->end_line;
+	ret->window_end = ret->window_done = 0;
+	ret->fingerprint[0] = '\0';
+	if (p->fd >= 0) {
+		r = source_fingerprint(p->fd, w->end, sha);
+		if (!r)
+			hex(sha, sizeof(sha), ret->fingerprint);
+	}
+	return r;
+}
+
+/* Before any of it is sent; the messages encoded so far wait. */
+static int open_window(struct publisher *p, const struct window *w, struct err *e)
+{
+	struct producer next = p->record;
+
+	next.window_end = w->end;
+	next.window_done = 0;
+	next.batch_size = p->batch_size;
+	next.segment_s = p->segment_s;
+	return send(p, &next, 0, e);
+}
+
+/* Groups [from, n) of an open or a small window. */
+static int publish_groups(struct publisher *p, const struct window *w, size_t from, struct err *e)
+{
+	size_t n = p->grouping.n;
+	struct producer next;
+	int r = 0;
+
+	for (size_t i = from; i < n && !r; i++) {
+		r = encode_message(p, w, i);
+		if (r)
+			return err_set(e, r, "source %s: a message of %u rows takes more than %d bytes",
+				       p->record.source, p->grouping.groups[i].n, BATCH_PAYLOAD_MAX);
+		if (i + 1 < n && !out_full(p))
+			continue;
+		if (i + 1 < n && !p->record.window_end)
+			r = open_window(p, w, e);
+		next = p->record;
+		next.window_done = (int64_t)i + 1;
+		if (!r && i + 1 == n)
+			r = after_window(p, w, &next);
+		if (!r)
+			r = send_out(p, &next, e);
+	}
+	return r;
+}
+
+/* A window of which nothing is left, or which never had rows with values: only the offset moves. */
+static int skip_window(struct publisher *p, const struct window *w, struct err *e)
+{
+	struct producer next;
+	int r = after_window(p, w, &next);
+
+	return r ? r : send(p, &next, 0, e);
+}
+
+int publisher_window(struct publisher *p, const struct window *w, struct err *e)
+{
+	bool resumed = p->record.window_end != 0;
+	size_t done = resumed ? (size_t)p->record.window_done : 0;
+
+	if (!w->n)
+		return skip_window(p, w, e);
+	window_group(w, resumed ? p->record.batch_size : p->batch_size,
+		     (resumed ? p->record.segment_s : p->segment_s) * NS_PER_SEC, &p->grouping);
+	for (size_t i = 0; i < MIN(done, p->grouping.n); i++) {
+		p->stats.duplicates++;
+		p->stats.duplicate_rows += p->grouping.groups[i].n;
+	}
+	return done >= p->grouping.n ? skip_window(p, w, e) : publish_groups(p, w, done, e);
+}

@@ -1,0 +1,64 @@
+/* Publishes the windows of one source, exactly once (common/queue.h, common/producer.h).
+ *
+ * One transaction is in flight per source. A window that fits one transaction needs no record of its
+ * own; of a larger one the record is opened first, so that a restart knows what to read again and how
+ * it was cut. Not thread-safe; one publisher per source, any number of sources per process. */
+#ifndef GPUTEL_PUBLISHER_H
+#define GPUTEL_PUBLISHER_H
+
+#include "producer.h"
+#include "queue.h"
+#include "session.h"
+#include "window.h"
+
+#define PUBLISHER_LEASE_KEYS 1000 /* idempotency keys under one lease */
+
+struct publisher_conf {
+	struct etcd *etcd;
+	const char *streamer_id;
+	int64_t batch_size;       /* rows of a message */
+	int64_t mq_batch_size;    /* messages of a transaction */
+	int64_t session_ttl_s, dedup_ttl_s, message_ttl_ms;
+	/* Called before each transaction with the rows in it; waits for back-pressure. Non-zero
+	 * (-ECANCELED) ends the publishing. */
+	int (*admit)(int64_t rows, void *arg);
+	/* Told each accepted message. */
+	void (*accepted)(const struct message *m, void *arg);
+	void *arg;
+};
+
+/* Counts of this run. */
+struct publisher_stats {
+	int64_t messages, rows;             /* accepted */
+	int64_t duplicates, duplicate_rows; /* that were accepted before, by another run */
+};
+
+struct publisher {
+	struct publisher_conf conf;
+	struct producer record;
+	struct session *owner;
+	struct publisher_stats stats;
+	int64_t batch_size, segment_s; /* that windows are cut with from now on */
+	struct grouping grouping;
+	struct outgoing *out;
+	size_t n_out;
+	size_t out_bytes;
+	int64_t out_rows;
+	int fd; /* for the fingerprint; -1: a pipe */
+};
+
+/* Becomes the owner of the source in record (which may have mod_rev 0: it is new); waits while
+ * another streamer owns it. Reads the record anew when it has waited. -ECANCELED: a stop was asked
+ * for while it waited. */
+int publisher_open(struct publisher *p, const struct publisher_conf *conf,
+		   const struct producer *record, int fd, struct err *e) must_check;
+void publisher_close(struct publisher *p);
+
+/* The next window begins anew at offset 0: a new pass over the same source. */
+void publisher_new_pass(struct publisher *p);
+
+/* Publishes all of w, or, if it is the window that the record has open, what is not done of it.
+ * -EOWNERDEAD: another streamer has taken over. -ECANCELED. */
+int publisher_window(struct publisher *p, const struct window *w, struct err *e) must_check;
+
+#endif

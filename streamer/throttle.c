@@ -1,0 +1,266 @@
+#include "throttle.h"
+
+#include "clock.h"
+#include "daemon.h"
+#include "keys.h"
+#include "log.h"
+
+#include <pthread.h>
+
+enum state { STATE_OPEN, STATE_SLOW, STATE_PAUSED };
+enum { POLL_MS = 500, RATE_WINDOW_MS = 1000 };
+
+struct throttle {
+	struct etcd *etcd;
+	bool enabled;
+	double share;
+	int64_t max_depth, max_bytes, max_lag_ms; /* 0: no limit */
+	pthread_t thread;
+	bool started;
+
+	pthread_mutex_t lock; /* everything below */
+	pthread_cond_t changed;
+	bool stop;
+	enum state state;
+	int64_t depth;
+	int64_t messages, bytes;    /* published here, for the average */
+	double full_rate;           /* rows/s when nothing holds it back */
+	int64_t window_rows;        /* rows since window_start */
+	struct mono window_start, refilled;
+	double tokens;
+};
+
+/* ---- the queue's figures --------------------------------------------------------------------- */
+
+/* The time in a ULID: ten characters of Crockford base32, milliseconds. */
+static int64_t ulid_ms(const char *ulid)
+{
+	static const char alphabet[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+	int64_t ms = 0;
+
+	for (int i = 0; i < 10; i++) {
+		const char *p = strchr(alphabet, ulid[i]);
+
+		ms = ms * 32 + (p ? p - alphabet : 0);
+	}
+	return ms;
+}
+
+struct figures {
+	int64_t depth, bytes, lag_ms;
+};
+
+/* The oldest key and the count come from one request; etcd walks its index for it, which is why it
+ * is made twice a second and not for each message. */
+static int look(struct throttle *t, struct figures *ret)
+{
+	struct etcd_reply reply;
+	char ulid[27];
+	int r = etcd_get(t->etcd, KEY_QUEUE, key_prefix_end(KEY_QUEUE).s, 1, 0, ETCD_KEYS_ONLY,
+			 &reply, NULL);
+
+	if (r)
+		return r;
+	*ret = (struct figures){.depth = reply.ranges[0].count};
+	if (reply.ranges[0].n && !key_parse_ulid(reply.ranges[0].kvs[0].key, ulid))
+		ret->lag_ms = MAX(wall_now_ns() / NS_PER_MS - ulid_ms(ulid), 0);
+	etcd_reply_release(&reply);
+	pthread_mutex_lock(&t->lock);
+	ret->bytes = t->messages ? ret->depth * (t->bytes / t->messages) : 0;
+	pthread_mutex_unlock(&t->lock);
+	return 0;
+}
+
+/* How often the fullest of the limits is reached. */
+static double load(const struct throttle *t, const struct figures *f)
+{
+	double load = 0;
+
+	if (t->max_depth)
+		load = MAX(load, (double)f->depth / (double)t->max_depth);
+	if (t->max_bytes)
+		load = MAX(load, (double)f->bytes / (double)t->max_bytes);
+	if (t->max_lag_ms && f->depth)
+		load = MAX(load, (double)f->lag_ms / (double)t->max_lag_ms);
+	return load;
+}
+
+static enum state next_state(enum state now, double load)
+{
+	if (load >= 2 || (now == STATE_PAUSED && load >= 1))
+		return STATE_PAUSED;
+	return load >= 1 ? STATE_SLOW : STATE_OPEN;
+}
+
+static void tell(enum state state, const struct figures *f)
+{
+	static const char *const text[] = {"publishing at full rate again", "publishing slower",
+					   "publishing paused"};
+
+	log_write(state == STATE_OPEN ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
+		  "%s: %lld messages (%lld MiB) wait in the queue, the oldest for %.1f s%s",
+		  text[state], (long long)f->depth, (long long)(f->bytes >> 20),
+		  (double)f->lag_ms / 1000,
+		  state == STATE_PAUSED ? "; rows wait until the collectors have caught up" : "");
+}
+
+static void update(struct throttle *t, const struct figures *f)
+{
+	enum state before;
+
+	pthread_mutex_lock(&t->lock);
+	before = t->state;
+	t->depth = f->depth;
+	t->state = next_state(before, load(t, f));
+	pthread_cond_broadcast(&t->changed);
+	pthread_mutex_unlock(&t->lock);
+	if (before != t->state)
+		tell(t->state, f);
+}
+
+static void wait_changed(struct throttle *t, int64_t ms)
+{
+	int64_t at = mono_now().ns + ms * NS_PER_MS;
+	struct timespec ts = {at / NS_PER_SEC, at % NS_PER_SEC};
+
+	pthread_cond_timedwait(&t->changed, &t->lock, &ts);
+}
+
+static void *poll_queue(void *arg)
+{
+	struct throttle *t = arg;
+	struct figures f;
+
+	pthread_mutex_lock(&t->lock);
+	while (!t->stop) {
+		pthread_mutex_unlock(&t->lock);
+		if (look(t, &f) == 0)
+			update(t, &f);
+		pthread_mutex_lock(&t->lock);
+		if (!t->stop)
+			wait_changed(t, POLL_MS);
+	}
+	pthread_mutex_unlock(&t->lock);
+	return NULL;
+}
+
+int throttle_start(struct throttle **ret, struct etcd *c, const struct conf *conf)
+{
+	struct throttle *t = xcalloc(1, sizeof(*t));
+	pthread_condattr_t attr;
+
+	t->etcd = c;
+	t->enabled = conf->throttle_enabled;
+	t->share = conf->throttle_rate;
+	t->max_depth = conf->throttle_max_queue_depth;
+	t->max_bytes = conf->throttle_max_queue_bytes;
+	t->max_lag_ms = conf->throttle_max_lag;
+	t->window_start = t->refilled = mono_now();
+	pthread_mutex_init(&t->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&t->changed, &attr);
+	pthread_condattr_destroy(&attr);
+	if (t->enabled) {
+		int r = pthread_create(&t->thread, NULL, poll_queue, t);
+
+		if (r) {
+			throttle_stop(t);
+			return -r;
+		}
+		t->started = true;
+	}
+	*ret = t;
+	return 0;
+}
+
+void throttle_stop(struct throttle *t)
+{
+	if (!t)
+		return;
+	pthread_mutex_lock(&t->lock);
+	t->stop = true;
+	pthread_cond_broadcast(&t->changed);
+	pthread_mutex_unlock(&t->lock);
+	if (t->started)
+		pthread_join(t->thread, NULL);
+	pthread_cond_destroy(&t->changed);
+	pthread_mutex_destroy(&t->lock);
+	free(t);
+}
+
+/* ---- admission ------------------------------------------------------------------------------- */
+
+/* Learns the full rate while nothing holds it back. */
+static void measure(struct throttle *t, int64_t rows)
+{
+	int64_t ms = mono_ms_since(t->window_start);
+
+	t->window_rows += rows;
+	if (ms < RATE_WINDOW_MS)
+		return;
+	if (t->state == STATE_OPEN)
+		t->full_rate = (double)t->window_rows * 1000 / (double)ms;
+	t->window_rows = 0;
+	t->window_start = mono_now();
+}
+
+/* Takes the tokens of a message, going into debt for at most that one. False: none are there. */
+static bool take_tokens(struct throttle *t, int64_t rows)
+{
+	struct mono now = mono_now();
+	double rate = t->full_rate * t->share;
+
+	t->tokens += rate * (double)(now.ns - t->refilled.ns) / (double)NS_PER_SEC;
+	t->tokens = MIN(t->tokens, rate);
+	t->refilled = now;
+	if (t->tokens < 0)
+		return false;
+	t->tokens -= (double)rows;
+	return true;
+}
+
+int throttle_admit(struct throttle *t, int64_t rows, bool patient)
+{
+	bool canceled = false;
+
+	pthread_mutex_lock(&t->lock);
+	while (t->enabled && t->state != STATE_OPEN && !canceled) {
+		if (t->state == STATE_SLOW && take_tokens(t, rows))
+			break;
+		wait_changed(t, 50);
+		canceled = daemon_stopping() && (!patient || daemon_drain_left_ms() <= 0);
+	}
+	if (!canceled)
+		measure(t, rows);
+	pthread_mutex_unlock(&t->lock);
+	return canceled ? -ECANCELED : 0;
+}
+
+void throttle_published(struct throttle *t, int64_t bytes)
+{
+	pthread_mutex_lock(&t->lock);
+	t->messages++;
+	t->bytes += bytes;
+	pthread_mutex_unlock(&t->lock);
+}
+
+double throttle_rate(struct throttle *t)
+{
+	double rate;
+
+	pthread_mutex_lock(&t->lock);
+	rate = t->state == STATE_OPEN ? 1 : t->state == STATE_SLOW ? t->share : 0;
+	pthread_mutex_unlock(&t->lock);
+	return rate;
+}
+
+int64_t throttle_queue_depth(struct throttle *t)
+{
+	int64_t depth;
+
+	pthread_mutex_lock(&t->lock);
+	depth = t->depth;
+	pthread_mutex_unlock(&t->lock);
+	return depth;
+}

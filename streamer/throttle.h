@@ -1,0 +1,28 @@
+/* Back-pressure: how fast a streamer may publish, given how far the collectors are behind.
+ *
+ * A thread looks at the queue twice a second: its depth, its bytes and the age of its oldest
+ * message. Past one of the limits the rate falls to a share (THROTTLE_RATE) of what it was, by a
+ * token bucket; past twice a limit publishing pauses until all are below their limits again. Rows
+ * wait; none is dropped. What happens is logged once per change. */
+#ifndef GPUTEL_THROTTLE_H
+#define GPUTEL_THROTTLE_H
+
+#include "conf.h"
+#include "etcd.h"
+
+struct throttle;
+
+int throttle_start(struct throttle **ret, struct etcd *c, const struct conf *conf) must_check;
+void throttle_stop(struct throttle *t); /* NULL is fine */
+
+/* Waits until `rows` rows may go. -ECANCELED: a stop was asked for while waiting and, where patient
+ * (the rows cannot be read again), the drain's deadline has passed too. Any thread. */
+int throttle_admit(struct throttle *t, int64_t rows, bool patient) must_check;
+/* What was published, for the average size of a message. */
+void throttle_published(struct throttle *t, int64_t bytes);
+
+/* Share of the full rate that is allowed now: 1, THROTTLE_RATE, or 0. */
+double throttle_rate(struct throttle *t);
+int64_t throttle_queue_depth(struct throttle *t);
+
+#endif

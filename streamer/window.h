@@ -1,0 +1,67 @@
+/* A window: a run of rows of one source, and how it is cut into messages (DESIGN §4, Publish).
+ *
+ * Grouping is a pure function of the rows (their bytes in the source, not the time they are given
+ * with --time now), batch_size and segment_ns, so that a restart that reads the same bytes again
+ * cuts the same messages: hosts in order of their first row; a host's rows in their order, cut at
+ * batch_size rows, WINDOW_GROUP_BYTES, WINDOW_GPUS GPUs and WINDOW_PAIRS (GPU, segment) pairs, which
+ * is what a collector stores in one transaction.
+ *
+ * Not thread-safe. Holds series_refs: empty it before row_forget. */
+#ifndef GPUTEL_WINDOW_H
+#define GPUTEL_WINDOW_H
+
+#include "row.h"
+
+#define WINDOW_ROWS        262144
+#define WINDOW_BYTES       (64 * 1024 * 1024) /* of the source */
+#define WINDOW_GROUP_BYTES (256 * 1024)       /* estimate of a payload before compression */
+#define WINDOW_GPUS        64
+#define WINDOW_PAIRS       32
+
+struct window_row {
+	const struct series_ref *series;
+	struct stamp time; /* as it is sent */
+	int64_t source_ns; /* as it was in the source */
+	uint32_t value_at; /* in text */
+	uint32_t value_len;
+};
+
+struct window {
+	struct window_row *rows;
+	size_t n, cap;
+	struct strbuf text;
+	int64_t offset, line;         /* of the source where it begins */
+	int64_t end, end_line;        /* and behind its last row */
+	uint32_t series;              /* ids in it are below this */
+	bool begins_pass;             /* the first one of another pass over the source */
+};
+
+/* One message to be. */
+struct group {
+	const struct series_ref *first; /* any row's series: the host is the same */
+	uint32_t at, n;                 /* rows order[at … at + n) */
+};
+
+struct grouping {
+	uint32_t *order; /* indexes of the window's rows */
+	struct group *groups;
+	size_t n, cap;
+};
+
+void window_init(struct window *w);
+void window_release(struct window *w);
+/* Empties it; the next row begins at offset on that line. */
+void window_begin(struct window *w, int64_t offset, int64_t line);
+void window_add(struct window *w, const struct sample *s, struct stamp time, int64_t end,
+		int64_t end_line);
+bool window_full(const struct window *w);
+
+/* Zero *ret before first use. */
+void window_group(const struct window *w, int64_t batch_size, int64_t segment_ns,
+		  struct grouping *ret);
+void grouping_release(struct grouping *g);
+
+/* Appends the payload of one group (batch.h). */
+void window_encode(const struct window *w, const struct grouping *g, size_t i, struct strbuf *out);
+
+#endif
