@@ -1,0 +1,126 @@
+/* What a collector knows of the queue and of its peers, kept by mirrors of etcd, and what it decides
+ * from that: which hosts it should write for, and which of their messages come next.
+ *
+ * All of it is hints; only the compares of common/queue.h decide. Placement is rendezvous hashing by
+ * host with bounded load: at most ceil(1.1 × hosts / collectors) hosts each. A living writer is never
+ * robbed: it lets go of a host itself, when its claims are finished.
+ *
+ * Threads: three mirrors call in, worker threads take turns out. One lock; nothing waits for etcd
+ * under it. */
+#ifndef GPUTEL_CONSUMER_H
+#define GPUTEL_CONSUMER_H
+
+#include "clock.h"
+#include "map.h"
+#include "queue.h"
+
+#include <pthread.h>
+
+#define CONSUMER_PENDING_MAX 200000 /* pointers held; past it the queue is listed again later */
+
+struct pending {
+	struct message m;
+	int64_t mod_rev;
+	struct lane *lane;
+};
+
+/* One source's messages for one host, in order of sequence. */
+struct lane {
+	struct host *host;
+	char *source;
+	struct pending **list; /* [head, n) */
+	size_t head, n, cap;
+};
+
+struct host {
+	char *name; /* as in messages */
+	char enc[NAME_MAX_ENCODED + 1];
+	struct lane **lanes;
+	size_t n_lanes, n_pending;
+	struct mono waiting_since; /* of the oldest pending, about */
+
+	char *writer; /* as /telemetry/writers says; NULL: none */
+	int64_t writer_rev;
+	const char *target; /* who should be; an id of members */
+
+	unsigned worker;
+	bool busy;      /* a worker has it in its turn */
+	struct mono due; /* not before then */
+
+	/* Of the worker that has it busy. */
+	bool mine;
+	bool needs_recovery; /* taken from a dead writer, whose claims are not back in the queue yet */
+	struct hold hold;
+	int64_t mark_rev; /* the queue's mirror must have passed it */
+	struct writer *state;
+	struct mono completed; /* last time */
+};
+
+struct consumer {
+	struct etcd *etcd;
+	char id[128];
+	struct fence fence;
+	unsigned n_workers;
+	int64_t flush_ms;
+
+	pthread_mutex_t lock; /* everything below, and the hosts but for their last part */
+	pthread_cond_t *work; /* one per worker: something may be due */
+	pthread_cond_t changed;
+	struct map hosts;     /* by name → struct host */
+	struct map hosts_enc; /* by encoded name */
+	struct map pending;   /* by ULID → struct pending */
+	char **members;       /* live consumers, sorted */
+	size_t n_members;
+	bool assigned; /* targets are up to date */
+	bool overflow; /* more is queued than is held */
+	int64_t seen_rev; /* of the queue's mirror */
+	bool queue_listed, members_listed, writers_listed;
+	bool leaving;     /* shutting down: hosts are given up */
+	bool stop;        /* workers end */
+	bool lost;        /* the session is gone: everything here is void */
+	uint64_t deaths;  /* consumers seen to vanish */
+
+	struct etcd_mirror *queue_mirror, *members_mirror, *writers_mirror;
+	struct map listed; /* keys of the queue's list under way; what is not there at its end is gone */
+};
+
+void consumer_init(struct consumer *c, struct etcd *etcd, const char *id, unsigned n_workers,
+		   int64_t flush_ms);
+/* When no worker runs and nothing is followed. */
+void consumer_release(struct consumer *c);
+/* Starts the mirrors; session: its create revision. */
+int consumer_follow(struct consumer *c, int64_t session, struct err *e) must_check;
+void consumer_unfollow(struct consumer *c);
+
+/* What a worker is to do next with a host. */
+enum task { TASK_NONE, TASK_TAKE, TASK_STORE, TASK_RELEASE };
+
+/* Under the lock: the worker's most urgent host and what to do with it, which is then busy; or
+ * TASK_NONE and when to look again. */
+enum task consumer_next(struct consumer *c, unsigned worker, struct host **ret,
+			struct mono *ret_when);
+/* Under the lock: another host of this worker that is due for TASK_STORE, busy from now on; NULL:
+ * none. So that one transaction serves several. */
+struct host *consumer_another(struct consumer *c, unsigned worker);
+/* Under the lock: the host is free again. */
+void consumer_done(struct consumer *c, struct host *h, int64_t due_in_ms);
+
+/* Under the lock: takes up to max messages of the host, at most bytes of payload (but one), in order,
+ * into claims. A redelivered one comes alone. They are no longer pending. */
+size_t consumer_take(struct consumer *c, struct host *h, struct claim *claims, size_t max,
+		     size_t bytes);
+/* Under the lock: whether the next message of the host was tried before. */
+bool consumer_is_redelivery(const struct host *h);
+
+/* Under the lock: nothing is queued that this collector knows of, and all lists are in. */
+bool consumer_idle(struct consumer *c);
+/* Under the lock: hosts that it is the writer of. */
+size_t consumer_hosts_held(struct consumer *c);
+/* Under the lock: waits for a change, at most ms. */
+void consumer_wait(struct consumer *c, int64_t ms);
+void consumer_lock(struct consumer *c);
+void consumer_unlock(struct consumer *c);
+/* Under the lock: wakes all workers. */
+void consumer_wake(struct consumer *c);
+
+#endif

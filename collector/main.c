@@ -1,0 +1,372 @@
+/* gputel-collector: options, wiring, and the housekeeping that belongs to no worker. */
+#include "conf.h"
+#include "consumer.h"
+#include "daemon.h"
+#include "digest.h"
+#include "json.h"
+#include "log.h"
+#include "process.h"
+#include "session.h"
+#include "tally.h"
+#include "worker.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+enum {
+	EXIT_RUNTIME = 1,
+	EXIT_USAGE = 2,
+	EXIT_CUT_SHORT = 3,
+	LOOK_MS = 100,
+	HOUSEKEEPING_MS = 10000, /* and at once when a collector is seen to vanish */
+};
+
+struct collector {
+	struct conf conf;
+	bool drain;
+	struct etcd *etcd;
+
+	/* Of one session. */
+	struct session *session;
+	struct consumer consumer;
+	struct worker *workers;
+	unsigned n_workers;
+	struct mono next_housekeeping;
+	uint64_t deaths_seen;
+};
+
+static int set_drain(const char *value, void *arg, struct err *e)
+{
+	((struct collector *)arg)->drain = true;
+	return 0;
+}
+
+static const struct conf_option options[] = {
+	{"drain", 0, NULL, "exit when nothing is queued or claimed any more", set_drain},
+};
+
+/* ---- the store's configuration --------------------------------------------------------------- */
+
+/* Puts SEGMENT where nothing is stored yet, and compares it otherwise. -EINVAL: it differs. */
+static int agree_once(struct collector *k, struct err *e)
+{
+	int64_t segment_s = k->conf.segment / 1000, stored = 0;
+	struct etcd_reply reply;
+	struct etcd_txn t;
+	struct json *doc;
+	char text[64];
+	int r;
+
+	snprintf(text, sizeof(text), "{\"v\":1,\"segment_s\":%lld}", (long long)segment_s);
+	etcd_txn_init(&t, k->etcd);
+	etcd_if_create(&t, KEY_CONFIG, 0);
+	etcd_then_put(&t, KEY_CONFIG, slice_str(text), 0);
+	etcd_else_get(&t, KEY_CONFIG, NULL);
+	r = etcd_txn_settle(&t, &reply, NULL, e);
+	etcd_txn_release(&t);
+	if (r)
+		return r;
+	if (!reply.succeeded && reply.ranges[0].n) {
+		const struct etcd_kv *kv = &reply.ranges[0].kvs[0];
+
+		r = json_parse(kv->value.p, kv->value.len, &doc, e);
+		if (!r) {
+			stored = json_int(json_get(doc, "segment_s"), 0);
+			json_free(doc);
+			if (stored != segment_s)
+				r = err_set(e, -EINVAL, "SEGMENT is %lld s, but what is stored in etcd "
+						    "was stored with %lld s; set SEGMENT=%llds",
+					    (long long)segment_s, (long long)stored,
+					    (long long)stored);
+		}
+	}
+	etcd_reply_release(&reply);
+	return r;
+}
+
+/* ---- a session ------------------------------------------------------------------------------- */
+
+static void on_lost(void *arg)
+{
+	struct consumer *c = arg;
+
+	consumer_lock(c);
+	c->lost = true;
+	consumer_wake(c);
+	consumer_unlock(c);
+}
+
+static int open_session(struct collector *k, struct err *e)
+{
+	char id[128], who[PROCESS_TEXT_MAX];
+	struct key key;
+	int r;
+
+	snprintf(id, sizeof(id), "%.64s-%016llx", k->conf.collector_id,
+		 (unsigned long long)random_u64());
+	process_describe(id, who);
+	key = key_consumer(id);
+	consumer_init(&k->consumer, k->etcd, id, (unsigned)k->conf.collector_workers,
+		      k->conf.collector_flush_interval);
+	r = session_open(&k->session, k->etcd, key.s, slice_str(who),
+			 k->conf.mq_processing_timeout / 1000, &daemon_stop_flag, on_lost,
+			 &k->consumer, e);
+	if (!r)
+		r = consumer_follow(&k->consumer, session_revision(k->session), e);
+	return r;
+}
+
+static int start_workers(struct collector *k, struct err *e)
+{
+	struct worker_conf conf = {
+		.segment_ns = k->conf.segment * NS_PER_MS,
+		.max_retries = k->conf.mq_max_retries,
+		.batch = (size_t)MIN(k->conf.collector_batch_size, k->conf.mq_batch_size),
+		.buffer_bytes = (size_t)(k->conf.collector_buffer / k->conf.collector_workers / 8),
+		.deadline_ms = k->conf.mq_processing_timeout,
+	};
+
+	k->workers = xcalloc((size_t)k->conf.collector_workers, sizeof(*k->workers));
+	for (k->n_workers = 0; k->n_workers < k->conf.collector_workers; k->n_workers++) {
+		int r = worker_start(&k->workers[k->n_workers], &k->consumer, k->n_workers, &conf);
+
+		if (r)
+			return err_set(e, r, "cannot start a thread: %s", strerror(-r));
+	}
+	return 0;
+}
+
+/* ---- housekeeping ---------------------------------------------------------------------------- */
+
+/* A worker that does not come back from a turn while etcd answers is stuck in a message: only the end
+ * of the process brings that message to another attempt. */
+static void check_workers(struct collector *k)
+{
+	bool up = etcd_is_up(k->etcd, NULL);
+
+	for (unsigned i = 0; i < k->n_workers; i++) {
+		struct worker *w = &k->workers[i];
+
+		if (!up && w->turn_since.ns)
+			w->turn_since = mono_now();
+		if (w->turn_since.ns && mono_ms_since(w->turn_since) > w->conf.deadline_ms) {
+			log_error("worker %u has been busy for more than %lld ms; ending the "
+				  "process", i, (long long)w->conf.deadline_ms);
+			_exit(EXIT_RUNTIME);
+		}
+	}
+}
+
+static void keep_house(struct collector *k)
+{
+	struct recovered rec = {0};
+	struct err e = {0};
+	int r = queue_recover(k->etcd, NULL, k->conf.mq_max_retries, &rec, &e);
+
+	if (!r)
+		r = tally_fold(k->etcd, &e);
+	if (rec.requeued || rec.dead)
+		log_info("recovered from collectors that are gone: %lld messages back in the queue, "
+			 "%lld dead-lettered", (long long)rec.requeued, (long long)rec.dead);
+	if (r && !etcd_transient(r) && r != -ECANCELED)
+		log_warn("housekeeping: %s", e.text);
+}
+
+/* Who looks first when a collector vanishes: the first of those alive; the others some time later,
+ * so that they do not all do the same work. */
+static bool housekeeping_due(struct collector *k)
+{
+	struct consumer *c = &k->consumer;
+	bool first = c->n_members && !strcmp(c->members[0], c->id);
+
+	if (c->deaths != k->deaths_seen && c->members_listed) {
+		k->deaths_seen = c->deaths;
+		k->next_housekeeping = mono_in_ms(first ? 0 : 1000 + (int64_t)(random_u64() % 1000));
+	}
+	if (mono_ms_until(k->next_housekeeping))
+		return false;
+	k->next_housekeeping = mono_in_ms(HOUSEKEEPING_MS + (int64_t)(random_u64() % 5000));
+	return true;
+}
+
+/* Nothing queued, nothing claimed, by anyone: asked of etcd, not of the mirrors. */
+static bool is_drained(struct collector *k)
+{
+	struct etcd_reply reply;
+	struct etcd_txn t;
+	bool drained = false;
+
+	etcd_txn_init(&t, k->etcd);
+	etcd_if_range_mod_below(&t, KEY_QUEUE, key_prefix_end(KEY_QUEUE).s, 1);
+	etcd_if_range_mod_below(&t, KEY_PROCESSING, key_prefix_end(KEY_PROCESSING).s, 1);
+	if (!etcd_txn_send(&t, &reply, NULL)) {
+		drained = reply.succeeded;
+		etcd_reply_release(&reply);
+	}
+	etcd_txn_release(&t);
+	return drained;
+}
+
+/* Until a stop is asked for, the session is lost, or all is drained. True: drained. */
+static bool serve(struct collector *k)
+{
+	struct consumer *c = &k->consumer;
+
+	for (;;) {
+		bool over, house, idle;
+
+		consumer_lock(c);
+		if (!c->lost && !daemon_stopping())
+			consumer_wait(c, LOOK_MS);
+		over = c->lost || daemon_stopping();
+		house = housekeeping_due(k);
+		idle = consumer_idle(c);
+		check_workers(k);
+		consumer_unlock(c);
+		if (over)
+			return false;
+		if (house)
+			keep_house(k);
+		if (k->drain && idle && is_drained(k))
+			return true;
+	}
+}
+
+/* Lets the workers finish what they have claimed and hand over their hosts. */
+static size_t leave(struct collector *k)
+{
+	struct consumer *c = &k->consumer;
+	size_t held;
+
+	consumer_lock(c);
+	c->leaving = true;
+	consumer_wake(c);
+	while (!c->lost && (held = consumer_hosts_held(c)) && daemon_drain_left_ms() > 0)
+		consumer_wait(c, LOOK_MS);
+	held = consumer_hosts_held(c);
+	c->stop = true;
+	consumer_wake(c);
+	consumer_unlock(c);
+	return held;
+}
+
+static void close_session(struct collector *k, bool abandon)
+{
+	if (abandon)
+		etcd_cancel(k->etcd);
+	for (unsigned i = 0; i < k->n_workers; i++)
+		worker_join(&k->workers[i]);
+	free(k->workers);
+	k->workers = NULL;
+	k->n_workers = 0;
+	consumer_unfollow(&k->consumer);
+	session_close(k->session);
+	k->session = NULL;
+	consumer_release(&k->consumer);
+}
+
+/* One session from begin to end. > 0: it was lost, open another. */
+static int run_session(struct collector *k, struct err *e)
+{
+	size_t left = 0;
+	bool drained = false, lost;
+	int r = open_session(k, e);
+
+	if (!r)
+		r = start_workers(k, e);
+	if (!r) {
+		log_info("collecting as %s", k->consumer.id);
+		drained = serve(k);
+	}
+	left = leave(k);
+	lost = k->consumer.lost && !daemon_stopping();
+	close_session(k, left && !lost);
+	if (r == -ECANCELED)
+		return 0;
+	if (r)
+		return r;
+	if (lost)
+		return 1;
+	if (left)
+		return err_set(e, -ETIME, "shutdown: etcd did not take all within SHUTDOWN_TIMEOUT; "
+					  "messages of %zu hosts are given back by recovery", left);
+	return k->drain && !drained ? err_set(e, -EINTR, "stopped before all was drained") : 0;
+}
+
+static int run(struct collector *k)
+{
+	struct backoff b = {0};
+	struct err e = {0};
+	int r = agree_once(k, &e);
+
+	if (r == -EINVAL) {
+		log_error("%s", e.text);
+		return EXIT_USAGE;
+	}
+	while (!r && (r = run_session(k, &e)) > 0) {
+		log_warn("the session was lost; starting anew");
+		r = 0;
+		if (daemon_sleep_ms(backoff_next_ms(&b, 100, 3000)))
+			break;
+	}
+	if (!r || r == -ECANCELED)
+		return 0;
+	log_error("%s", e.text[0] ? e.text : strerror(-r));
+	return r == -EINTR ? EXIT_CUT_SHORT : EXIT_RUNTIME;
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static void on_stop(void *arg)
+{
+	struct collector *k = arg;
+
+	/* Nothing is claimed before the first session: a stop need not wait for etcd. */
+	if (!k->session)
+		etcd_cancel(k->etcd);
+}
+
+static void on_hup(void *arg)
+{
+	conf_reload(&((struct collector *)arg)->conf);
+}
+
+int main(int argc, char **argv)
+{
+	static struct collector k;
+	const struct conf_program program = {
+		.name = "gputel-collector",
+		.bit = CONF_COLLECTOR,
+		.synopsis = "[OPTION...]",
+		.about = "Takes messages from the queue in etcd and stores their rows, each exactly "
+			 "once. Any number of collectors on one etcd and prefix share the work.",
+		.options = options,
+		.n_options = ARRAY_SIZE(options),
+		.arg = &k,
+	};
+	struct etcd_conf conf;
+	struct err e = {0};
+	int r = conf_load(&k.conf, &program, argc, argv);
+
+	if (r)
+		return r > 0 ? 0 : EXIT_USAGE;
+	conf_etcd(&k.conf, &conf);
+	r = daemon_init(k.conf.shutdown_timeout, &e);
+	if (!r && digest_init())
+		r = err_set(&e, -EIO, "libsodium cannot be set up");
+	if (!r)
+		r = etcd_open(&k.etcd, &conf, &e);
+	if (r) {
+		log_error("%s", e.text);
+		r = EXIT_RUNTIME;
+	} else {
+		daemon_on_stop(on_stop, &k);
+		daemon_on_hup(on_hup, &k);
+		r = run(&k);
+	}
+	if (k.etcd)
+		etcd_cancel(k.etcd);
+	etcd_close(k.etcd);
+	conf_release(&k.conf);
+	return r;
+}

@@ -1,0 +1,25 @@
+/* Cumulative counters of one worker, stored in the transactions that they count, one key per worker
+ * (/stats/{consumerID}/{worker}), so that parallel workers cannot overwrite each other. Those of dead
+ * sessions are folded into /stats/total.
+ *	{"messages_processed":N,"rows_stored":N,"messages_dead":N,"rows_dead":N,
+ *	 "messages_foreign":N,"rows_foreign":N,"latency_ms_sum":N} */
+#ifndef GPUTEL_TALLY_H
+#define GPUTEL_TALLY_H
+
+#include "etcd.h"
+
+struct tally {
+	int64_t messages_processed, rows_stored;
+	int64_t messages_dead, rows_dead;       /* dead-lettered by this worker */
+	int64_t messages_foreign, rows_foreign; /* among the processed: without a producer record */
+	int64_t latency_ms_sum;                 /* from created to stored, of the processed */
+};
+
+void tally_encode(struct strbuf *out, const struct tally *t);
+/* Adds what the JSON says. -EBADMSG. */
+int tally_add(struct tally *t, struct slice json, struct err *e) must_check;
+
+/* Folds the counters of consumers that have no session into the total, one transaction each. */
+int tally_fold(struct etcd *c, struct err *e) must_check;
+
+#endif

@@ -1,0 +1,34 @@
+/* A worker: takes hosts, claims their messages, stores their rows, one turn after the other.
+ *
+ * A host belongs to one worker (by hash), so that one completion of it is in flight. Several small
+ * hosts share a turn, and with it the transactions. A redelivered message has a turn of its own, so
+ * that a poisonous one cannot take its neighbours with it. */
+#ifndef GPUTEL_WORKER_H
+#define GPUTEL_WORKER_H
+
+#include "consumer.h"
+#include "tally.h"
+
+struct worker_conf {
+	int64_t segment_ns;
+	int64_t max_retries;
+	size_t batch;        /* most messages of a turn */
+	size_t buffer_bytes; /* most payload bytes of a turn */
+	int64_t deadline_ms; /* a turn that takes longer ends the process */
+};
+
+struct worker {
+	struct consumer *consumer;
+	struct worker_conf conf;
+	unsigned index;
+	struct tally tally;      /* as stored */
+	struct mono turn_since;  /* under the consumer's lock; ns 0: between turns */
+	pthread_t thread;
+};
+
+/* Runs until the consumer's stop or lost turns true; sets lost itself when it finds out. */
+int worker_start(struct worker *w, struct consumer *c, unsigned index,
+		 const struct worker_conf *conf) must_check;
+void worker_join(struct worker *w);
+
+#endif
