@@ -1,0 +1,78 @@
+#include "device.h"
+
+#include <errno.h>
+#include <linux/fuse.h>
+#include <stdbool.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#ifndef FUSE_INIT_EXT
+#define FUSE_INIT_EXT (1U << 30)
+#endif
+#define ALLOW_MMAP_FLAGS2 (1U << 4) /* bit 36: FUSE_DIRECT_IO_ALLOW_MMAP */
+
+/* As in the kernel since protocol 7.36; older headers lack the second word. */
+struct init_in {
+	struct fuse_in_header header;
+	uint32_t major, minor, max_readahead, flags, flags2;
+};
+
+struct init_out {
+	uint32_t major, minor, max_readahead, flags;
+	uint16_t max_background, congestion_threshold;
+	uint32_t max_write, time_gran;
+	uint16_t max_pages, map_alignment;
+	uint32_t flags2;
+};
+
+static void note_init(struct device *d, const void *buf, size_t n)
+{
+	const struct init_in *in = buf;
+
+	if (atomic_exchange(&d->begun, true) || n < sizeof(*in) || in->header.opcode != FUSE_INIT)
+		return;
+	if (in->flags & FUSE_INIT_EXT && in->flags2 & ALLOW_MMAP_FLAGS2)
+		atomic_store(&d->init, in->header.unique);
+}
+
+static ssize_t device_read(int fd, void *buf, size_t size, void *userdata)
+{
+	struct device *d = userdata;
+	ssize_t n = read(fd, buf, size);
+
+	if (n > 0 && !atomic_load_explicit(&d->begun, memory_order_relaxed))
+		note_init(d, buf, (size_t)n);
+	return n;
+}
+
+static void patch_init(struct device *d, struct iovec *iov, int count)
+{
+	const struct fuse_out_header *header = iov[0].iov_base;
+	struct init_out *out;
+
+	if (count != 2 || header->unique != atomic_load(&d->init))
+		return;
+	atomic_store(&d->init, 0);
+	if (header->error || iov[1].iov_len < sizeof(*out))
+		return;
+	out = iov[1].iov_base;
+	out->flags |= FUSE_INIT_EXT;
+	out->flags2 |= ALLOW_MMAP_FLAGS2;
+}
+
+static ssize_t device_writev(int fd, struct iovec *iov, int count, void *userdata)
+{
+	struct device *d = userdata;
+
+	if (atomic_load_explicit(&d->init, memory_order_relaxed))
+		patch_init(d, iov, count);
+	return writev(fd, iov, count);
+}
+
+int device_attach(struct fuse_session *se, int fd)
+{
+	static const struct fuse_custom_io io = {.read = device_read, .writev = device_writev};
+	int r = fuse_session_custom_io(se, &io, fd);
+
+	return r < 0 ? r : 0;
+}

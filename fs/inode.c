@@ -1,0 +1,360 @@
+#include "inode.h"
+
+struct inode_table {
+	struct tree *tree;
+	struct inode *root;
+	pthread_mutex_t lock;
+	struct map by_ino; /* 8 bytes of ino */
+	struct map groups;
+};
+
+/* ---- groups: under the table's lock -----------------------------------------------------------
+ */
+
+static struct inode_group *group_take(struct inode_table *t, const char *key)
+{
+	struct inode_group *g = map_get_str(&t->groups, key);
+
+	if (!g) {
+		g = xcalloc(1, sizeof(*g));
+		g->key = xstrdup(key);
+		map_put(&t->groups, key, strlen(key), g);
+	}
+	return g;
+}
+
+static void group_add(struct inode_group *g, struct inode *i)
+{
+	i->group = g;
+	i->next = g->first;
+	i->link = &g->first;
+	if (g->first)
+		g->first->link = &i->next;
+	g->first = i;
+	g->count++;
+	i->pushed = true;
+}
+
+static void group_remove(struct inode_table *t, struct inode *i)
+{
+	struct inode_group *g = i->group;
+
+	*i->link = i->next;
+	if (i->next)
+		i->next->link = i->link;
+	if (--g->count > 0)
+		return;
+	map_remove(&t->groups, g->key, strlen(g->key));
+	free(g->key);
+	free(g);
+}
+
+/* "" → "host" → "host/gpu", and everything below as the GPU. NULL outside hosts. */
+static char *group_key_below(const struct inode *dir, const char *name, enum node_type type)
+{
+	if (!dir->group || (dir->ino == INODE_ROOT && (type != NODE_DIR || *name == '.')))
+		return NULL;
+	if (dir->ino == INODE_ROOT)
+		return xstrdup(name);
+	if (strchr(dir->group->key, '/'))
+		return xstrdup(dir->group->key);
+	return type == NODE_DIR ? xasprintf("%s/%s", dir->group->key, name) : NULL;
+}
+
+/* ---- life -------------------------------------------------------------------------------------
+ */
+
+static struct inode *inode_new(uint64_t ino, struct node *node, const char *name)
+{
+	struct inode *i = xcalloc(1, sizeof(*i));
+
+	i->ino = ino;
+	i->node = node_ref(node);
+	i->name = xstrdup(name);
+	pthread_mutex_init(&i->lock, NULL);
+	return i;
+}
+
+static void inode_free(struct inode *i)
+{
+	node_unref(i->node);
+	free(i->name);
+	pthread_mutex_destroy(&i->lock);
+	free(i);
+}
+
+/* Takes it out of the table; its memory lives on with its references. */
+static void unlink_inode(struct inode_table *t, struct inode *i)
+{
+	map_remove(&t->by_ino, &i->ino, sizeof(i->ino));
+	if (i->group)
+		group_remove(t, i);
+	i->group = NULL;
+}
+
+struct inode_table *inode_table_new(struct tree *tree)
+{
+	struct inode_table *t = xcalloc(1, sizeof(*t));
+	struct node *node = tree_root(tree);
+	uint64_t ino = INODE_ROOT;
+
+	t->tree = tree;
+	pthread_mutex_init(&t->lock, NULL);
+	t->root = inode_new(ino, node, "");
+	t->root->parent = ino;
+	t->root->type = NODE_DIR;
+	t->root->lookups = t->root->refs = 1;
+	group_add(group_take(t, ""), t->root);
+	map_put(&t->by_ino, &ino, sizeof(ino), t->root);
+	node_unref(node);
+	return t;
+}
+
+void inode_table_free(struct inode_table *t)
+{
+	if (!t)
+		return;
+	map_each (&t->by_ino, k) {
+		struct inode *i = t->by_ino.entries[k].value;
+
+		if (i->group)
+			group_remove(t, i);
+		inode_free(i);
+	}
+	map_release(&t->by_ino);
+	map_release(&t->groups);
+	pthread_mutex_destroy(&t->lock);
+	free(t);
+}
+
+uint32_t inode_table_count(struct inode_table *t)
+{
+	uint32_t n;
+
+	pthread_mutex_lock(&t->lock);
+	n = map_count(&t->by_ino);
+	pthread_mutex_unlock(&t->lock);
+	return n;
+}
+
+struct inode *inode_get(struct inode_table *t, uint64_t ino)
+{
+	struct inode *i;
+
+	pthread_mutex_lock(&t->lock);
+	i = map_get(&t->by_ino, &ino, sizeof(ino));
+	if (i)
+		i->refs++;
+	pthread_mutex_unlock(&t->lock);
+	return i;
+}
+
+void inode_put(struct inode_table *t, struct inode *i)
+{
+	bool last;
+
+	if (!i)
+		return;
+	pthread_mutex_lock(&t->lock);
+	last = --i->refs == 0;
+	pthread_mutex_unlock(&t->lock);
+	if (last)
+		inode_free(i);
+}
+
+/* ---- lookup and forget ------------------------------------------------------------------------
+ */
+
+/* A link may point elsewhere the next moment and names outside of hosts come and go unpushed. */
+static double entry_timeout(const struct inode *dir, const struct inode *i)
+{
+	return dir->group && i->type != NODE_LINK ? INODE_CACHED_S : 0;
+}
+
+static struct inode *inode_add(struct inode_table *t, struct inode *dir, const char *name,
+			       struct node *node, const struct attr *a)
+{
+	struct inode *i = inode_new(a->ino, node, name);
+	char *key;
+
+	i->parent = dir->ino;
+	i->type = a->type;
+	i->content = a->content;
+	i->entry_timeout = entry_timeout(dir, i);
+	if (i->type == NODE_DIR || i->content == CONTENT_ROWS) {
+		key = group_key_below(dir, name, i->type);
+		if (key)
+			group_add(group_take(t, key), i);
+		free(key);
+	}
+	map_put(&t->by_ino, &i->ino, sizeof(i->ino), i);
+	return i;
+}
+
+/* dir may have been forgotten meanwhile where the kernel does not keep its word; then it has no
+ * group any more, and what is below is not cached. */
+static struct inode *inode_count(struct inode_table *t, struct inode *dir, const char *name,
+				 struct node *node, const struct attr *a)
+{
+	struct inode *i;
+
+	pthread_mutex_lock(&t->lock);
+	i = map_get(&t->by_ino, &a->ino, sizeof(a->ino));
+	if (!i)
+		i = inode_add(t, dir, name, node, a);
+	if (i->lookups++ == 0)
+		i->refs++;
+	i->refs++;
+	pthread_mutex_unlock(&t->lock);
+	return i;
+}
+
+int inode_lookup(struct inode_table *t, struct inode *dir, const char *name, struct inode **ret,
+		 struct attr *ret_attr, double *ret_timeout)
+{
+	struct inode *i = NULL;
+	struct node *node;
+	struct attr a;
+	int r = tree_lookup(t->tree, dir->node, name, &node);
+
+	if (r < 0)
+		return r;
+	r = tree_attr(t->tree, node, &a);
+	if (r == 0) {
+		i = inode_count(t, dir, name, node, &a);
+		/* Only now that the notifier can find it may its attributes be asked to stay. */
+		if (i->pushed)
+			r = inode_attr(t, i, &a, ret_timeout);
+		else
+			*ret_timeout = 0;
+		if (r < 0) {
+			inode_forget(t, i->ino, 1);
+			inode_put(t, i);
+		}
+	}
+	node_unref(node);
+	if (r < 0)
+		return r == -ESTALE ? -ENOENT : r;
+	*ret = i;
+	*ret_attr = a;
+	return 0;
+}
+
+void inode_forget(struct inode_table *t, uint64_t ino, uint64_t n)
+{
+	struct inode *i, *last = NULL;
+
+	pthread_mutex_lock(&t->lock);
+	i = map_get(&t->by_ino, &ino, sizeof(ino));
+	if (i && i != t->root) {
+		i->lookups -= MIN(n, i->lookups);
+		if (i->lookups == 0) {
+			unlink_inode(t, i);
+			if (--i->refs == 0)
+				last = i;
+		}
+	}
+	pthread_mutex_unlock(&t->lock);
+	if (last)
+		inode_free(last);
+}
+
+/* ---- attributes -------------------------------------------------------------------------------
+ */
+
+int inode_attr(struct inode_table *t, struct inode *i, struct attr *ret, double *ret_timeout)
+{
+	int r = 0;
+
+	if (!i->pushed) {
+		*ret_timeout = 0;
+		return tree_attr(t->tree, i->node, ret);
+	}
+	pthread_mutex_lock(&i->lock);
+	if (!i->has_shown)
+		r = tree_attr(t->tree, i->node, &i->shown);
+	if (r == 0) {
+		i->has_shown = true;
+		*ret = i->shown;
+		*ret_timeout = i->publishing ? 0 : INODE_CACHED_S;
+	}
+	pthread_mutex_unlock(&i->lock);
+	return r;
+}
+
+int64_t inode_read_limit(struct inode *i)
+{
+	int64_t limit;
+
+	pthread_mutex_lock(&i->lock);
+	limit = i->has_shown ? i->shown.size : INT64_MAX;
+	pthread_mutex_unlock(&i->lock);
+	return limit;
+}
+
+/* ---- publishing -------------------------------------------------------------------------------
+ */
+
+size_t inode_group_members(struct inode_table *t, const char *key, struct inode ***ret)
+{
+	struct inode_group *g;
+	size_t n = 0;
+
+	*ret = NULL;
+	pthread_mutex_lock(&t->lock);
+	g = map_get_str(&t->groups, key);
+	if (g) {
+		*ret = xcalloc(g->count, sizeof(**ret));
+		for (struct inode *i = g->first; i; i = i->next) {
+			i->refs++;
+			(*ret)[n++] = i;
+		}
+	}
+	pthread_mutex_unlock(&t->lock);
+	return n;
+}
+
+static bool looks_same(const struct attr *a, const struct attr *b)
+{
+	return a->size == b->size && a->mtime_ns == b->mtime_ns && a->ctime_ns == b->ctime_ns &&
+	       a->nlink == b->nlink;
+}
+
+enum inode_change inode_publish_begin(struct inode_table *t, struct inode *i, bool vanishing,
+				      int64_t *ret_old_size)
+{
+	enum inode_change change = INODE_SAME;
+	struct attr now;
+	int r;
+
+	pthread_mutex_lock(&i->lock);
+	if (i->has_shown || (vanishing && !i->gone)) {
+		r = tree_attr(t->tree, i->node, &now);
+		if ((r == -ESTALE || r == -ENOENT) && !i->gone)
+			change = INODE_GONE;
+		else if (r == 0 && i->has_shown && !looks_same(&i->shown, &now))
+			change = INODE_CHANGED;
+		i->gone = i->gone || change == INODE_GONE;
+		i->publishing = change != INODE_SAME;
+		*ret_old_size = i->has_shown ? i->shown.size : 0;
+	}
+	pthread_mutex_unlock(&i->lock);
+	return change;
+}
+
+bool inode_is_known(struct inode_table *t, struct inode *i)
+{
+	bool known;
+
+	pthread_mutex_lock(&t->lock);
+	known = i->lookups > 0;
+	pthread_mutex_unlock(&t->lock);
+	return known;
+}
+
+void inode_publish_end(struct inode *i)
+{
+	pthread_mutex_lock(&i->lock);
+	i->has_shown = i->publishing = false;
+	pthread_mutex_unlock(&i->lock);
+}

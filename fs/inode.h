@@ -1,0 +1,100 @@
+/* What the kernel knows: one inode per node id that it holds, with its lookup count, and what it
+ * may be keeping of that inode's attributes.
+ *
+ * Attributes of folders and row files are cached by the kernel and pushed. For that to be exact,
+ * everything that the mount says of such a file comes from one *shown* version: the attributes that
+ * were given last. While they are shown, attributes and reads answer from them, also when the tree
+ * is ahead already; the notifier (notify.h) moves on:
+ *
+ *	1 mark		inode_publish_begin: answers carry timeout 0 from now on
+ *	2 invalidate	the kernel drops what it has; an attribute answer that it is waiting for was
+ *			asked before and is ignored (its attr_version). If it does not know the
+ *inode although we gave it out, a LOOKUP answer is on its way there: try again 3 switch
+ *inode_publish_end: nothing is shown; the next question takes the tree's newest
+ *
+ * What is not shown costs nothing: the kernel has no attributes of it. Values, latest.* and links
+ * are rendered anew for each question and are not cached at all; some of them change with time
+ * alone. A cached name that has vanished without a push mends itself, because the tree
+ * answers ESTALE, upon which the kernel looks the path up again.
+ *
+ * Locks, in this order: table, inode; the tree's is taken under an inode's. */
+#ifndef GPUTEL_FS_INODE_H
+#define GPUTEL_FS_INODE_H
+
+#include "map.h"
+#include "tree.h"
+
+#include <pthread.h>
+
+#define INODE_ROOT     1
+#define INODE_CACHED_S 86400.0 /* "long": freshness comes from the push */
+
+/* The folders and row files whose attributes change with one GPU ("host/gpu"), one host ("host") or
+ * with anything (""). */
+struct inode_group {
+	char *key;
+	struct inode *first;
+	size_t count;
+};
+
+struct inode {
+	/* Fixed. */
+	uint64_t ino, parent;
+	struct node *node; /* owned */
+	char *name;
+	enum node_type type;
+	enum node_content content;
+	bool pushed; /* attributes are cached */
+	double entry_timeout;
+
+	/* Under the table's lock. */
+	uint64_t lookups;
+	uint32_t refs;              /* lookups > 0 counts as one */
+	struct inode_group *group;  /* NULL: not pushed, or forgotten */
+	struct inode *next, **link; /* in it */
+
+	pthread_mutex_t lock;
+	/* Under lock. */
+	bool has_shown, publishing, gone;
+	struct attr shown;
+};
+
+struct inode_table;
+
+/* The root is known from the start and is never forgotten. */
+struct inode_table *inode_table_new(struct tree *tree);
+void inode_table_free(struct inode_table *t); /* NULL is fine */
+uint32_t inode_table_count(struct inode_table *t);
+
+/* A reference to a known inode; NULL: not known. */
+struct inode *inode_get(struct inode_table *t, uint64_t ino);
+void inode_put(struct inode_table *t, struct inode *i); /* NULL is fine */
+
+/* Looks a name up and counts the answer that the caller is about to give; an answer that could not
+ * be delivered is taken back with inode_forget. *ret is a reference. -ENOENT, -ENOTDIR, -EIO. */
+int inode_lookup(struct inode_table *t, struct inode *dir, const char *name, struct inode **ret,
+		 struct attr *ret_attr, double *ret_timeout) must_check;
+void inode_forget(struct inode_table *t, uint64_t ino, uint64_t n);
+
+/* Attributes to answer with, and for how many seconds they hold. -ESTALE: vanished. */
+int inode_attr(struct inode_table *t, struct inode *i, struct attr *ret,
+	       double *ret_timeout) must_check;
+/* How far a row file may be read: the size shown; INT64_MAX where nothing is shown. */
+int64_t inode_read_limit(struct inode *i);
+
+/* ---- publishing: by the notifier's thread only ------------------------------------------------
+ */
+
+/* References to all inodes of a group; *ret is to be freed. */
+size_t inode_group_members(struct inode_table *t, const char *key, struct inode ***ret);
+
+enum inode_change { INODE_SAME, INODE_CHANGED, INODE_GONE };
+/* Step 1, if what is shown differs from the tree. vanishing: also where nothing is shown, find out
+ * whether it still exists; INODE_GONE is said once. *ret_old_size is the size shown. */
+enum inode_change inode_publish_begin(struct inode_table *t, struct inode *i, bool vanishing,
+				      int64_t *ret_old_size);
+/* Whether the kernel holds it or is about to. */
+bool inode_is_known(struct inode_table *t, struct inode *i);
+void inode_publish_end(struct inode *i);
+
+#endif

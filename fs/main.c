@@ -1,0 +1,210 @@
+/* gputel-fs: the tree as a file system. */
+#include "background.h"
+#include "conf.h"
+#include "daemon.h"
+#include "log.h"
+#include "loop.h"
+#include "mountpoint.h"
+#include "notify.h"
+#include "ops.h"
+#include "view.h"
+
+/* So many threads are kept free of reads that may wait for etcd. */
+#define THREADS_FREE 3
+
+struct program {
+	struct conf conf;
+	struct mount_options options;
+	struct mountpoint mountpoint;
+	struct etcd *etcd;
+	struct view *view;
+	struct fuse_session *session;
+	struct notifier *notifier;
+	struct fs fs;
+};
+
+static int set_foreground(const char *value, void *arg, struct err *e)
+{
+	struct program *p = arg;
+
+	p->options.foreground = true;
+	return 0;
+}
+
+static int set_mount_options(const char *value, void *arg, struct err *e)
+{
+	struct program *p = arg;
+
+	return mount_options_parse(&p->options, value, e);
+}
+
+static int set_argument(const char *value, void *arg, struct err *e)
+{
+	struct program *p = arg;
+
+	return mount_options_argument(&p->options, value, e);
+}
+
+static const struct conf_option options[] = {
+	{"foreground", 'f', NULL, "stay in the foreground", set_foreground},
+	{"options", 'o', "OPTIONS",
+	 "as of mount(8): allow_other, default_permissions, uid=, gid=, umask=, mode=, fsname=, …",
+	 set_mount_options},
+};
+
+static int load_conf(struct program *p, int argc, char **argv)
+{
+	struct conf_program program = {
+		.name = "gputel-fs",
+		.bit = CONF_FS,
+		.synopsis = "[-f] [-o OPT,…] [SOURCE] MOUNTPOINT",
+		.about = "Shows the telemetry of all GPUs as files under MOUNTPOINT, read-only.\n"
+			 "Returns when the mount answers. SOURCE, as mount helpers give it, may "
+			 "name "
+			 "etcd's endpoints (host:port,…).",
+		.options = options,
+		.n_options = ARRAY_SIZE(options),
+		.argument = set_argument,
+		.arg = p,
+	};
+
+	return conf_load(&p->conf, &program, argc, argv);
+}
+
+static void on_hup(void *arg)
+{
+	struct program *p = arg;
+
+	conf_reload(&p->conf);
+}
+
+static void on_stop(void *arg)
+{
+	struct program *p = arg;
+
+	etcd_cancel(p->etcd);
+}
+
+/* `gputel-fs#etcd1:2379 /mnt/gputel fuse …` in fstab. */
+static void take_source(struct program *p)
+{
+	if (!p->options.source || !strchr(p->options.source, ':'))
+		return;
+	free(p->conf.etcd_endpoints);
+	p->conf.etcd_endpoints = TAKE_PTR(p->options.source);
+}
+
+static int open_view(struct program *p, struct err *e)
+{
+	struct etcd_conf conf;
+	int r;
+
+	conf_etcd(&p->conf, &conf);
+	r = etcd_open(&p->etcd, &conf, e);
+	if (r < 0)
+		return r;
+	return view_open(&p->view, p->etcd, p->conf.stale_after, (size_t)p->conf.fs_cache, e);
+}
+
+static void init_fs(struct program *p, int ready_fd)
+{
+	struct fs *fs = &p->fs;
+
+	fs->tree = view_tree(p->view);
+	fs->inodes = inode_table_new(fs->tree);
+	fs->reads = row_reads_new(fs->tree, fs->inodes, (int)p->conf.fs_workers - THREADS_FREE,
+				  p->conf.etcd_request_timeout);
+	fs->owner = (struct entry_owner){p->options.uid, p->options.gid, p->options.umask};
+	fs->ready_fd = ready_fd;
+}
+
+static int open_session(struct program *p, struct err *e)
+{
+	char *argv[] = {(char *)"gputel-fs", NULL};
+	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
+	int fd, r;
+
+	p->session = fuse_session_new(&args, &fs_ops, sizeof(fs_ops), &p->fs);
+	fuse_opt_free_args(&args);
+	if (!p->session)
+		return err_set(e, -ENOMEM, "libfuse refuses to start a session");
+	p->notifier = notifier_start(p->fs.tree, p->fs.inodes, p->session);
+	if (!p->notifier)
+		return err_set(e, -EAGAIN, "no thread for notifications");
+	r = mountpoint_attach(&p->mountpoint, &p->options, &fd, e);
+	if (r < 0)
+		return r;
+	r = device_attach(p->session, fd);
+	if (r < 0)
+		return err_set(e, r, "connection: %s", strerror(-r));
+	return 0;
+}
+
+/* The parts in order; release() undoes whatever of it came about. */
+static int run(struct program *p, struct err *e)
+{
+	int ready_fd = -1;
+	int r = mountpoint_prepare(&p->mountpoint, p->options.mountpoint, e);
+
+	if (r == 0 && !p->options.foreground)
+		r = background_start(&ready_fd, e);
+	if (r == 0)
+		r = daemon_init(p->conf.shutdown_timeout, e);
+	if (r == 0)
+		r = open_view(p, e);
+	if (r < 0)
+		return r;
+	daemon_on_hup(on_hup, p);
+	init_fs(p, ready_fd);
+	r = open_session(p, e);
+	if (r == 0)
+		r = loop_run(p->session, &p->mountpoint, (unsigned)p->conf.fs_workers, on_stop, p,
+			     e);
+	return r;
+}
+
+static void release(struct program *p)
+{
+	daemon_on_hup(NULL, NULL);
+	if (p->etcd)
+		etcd_cancel(p->etcd);
+	notifier_stop(p->notifier);
+	mountpoint_detach(&p->mountpoint); /* still there where the connection was aborted */
+	row_reads_free(p->fs.reads);
+	if (p->session)
+		fuse_session_destroy(p->session);
+	inode_table_free(p->fs.inodes);
+	view_close(p->view);
+	notifier_free(p->notifier);
+	etcd_close(p->etcd);
+	mountpoint_release(&p->mountpoint);
+	mount_options_release(&p->options);
+	conf_release(&p->conf);
+}
+
+int main(int argc, char **argv)
+{
+	struct program p = {.mountpoint = {0}};
+	struct err e = {""};
+	int r;
+
+	mount_options_init(&p.options);
+	r = load_conf(&p, argc, argv);
+	if (r != 0) {
+		mount_options_release(&p.options);
+		return r > 0 ? 0 : 2;
+	}
+	log_setup("fs", p.conf.service_id, (enum log_level)p.conf.log_level,
+		  (enum log_format)p.conf.log_format);
+	if (!p.options.mountpoint) {
+		log_error("MOUNTPOINT is missing (see --help)");
+		r = 2;
+	} else {
+		take_source(&p);
+		r = run(&p, &e) < 0 ? 1 : 0;
+		if (r)
+			log_error("%s", e.text);
+	}
+	release(&p);
+	return r;
+}

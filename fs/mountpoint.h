@@ -1,0 +1,29 @@
+/* The mount point: made fit for a mount, mounted, left again.
+ *
+ * Paths are absolute. What stands at a mount point is read from mountinfo; only a process that can
+ * be killed ever asks the file system there. */
+#ifndef GPUTEL_FS_MOUNTPOINT_H
+#define GPUTEL_FS_MOUNTPOINT_H
+
+#include "options.h"
+
+#include <sys/types.h>
+
+#define MOUNT_TYPE "fuse.gputel"
+
+struct mountpoint {
+	char *path;
+	dev_t device; /* of our mount, so that only ours is unmounted */
+};
+
+/* Resolves the path and unmounts what dead daemons of ours left there. -EBUSY: a live one is
+ * there. -ENOENT, -ENOTDIR. */
+int mountpoint_prepare(struct mountpoint *m, const char *path, struct err *e) must_check;
+/* Mounts, with fusermount3 where mount(2) is not allowed. *ret_fd is the connection. */
+int mountpoint_attach(struct mountpoint *m, const struct mount_options *o, int *ret_fd,
+		      struct err *e) must_check;
+/* Unmounts ours if it is still the topmost; lazily if it is in use. */
+void mountpoint_detach(struct mountpoint *m);
+void mountpoint_release(struct mountpoint *m);
+
+#endif

@@ -1,0 +1,23 @@
+/* The push: tells the kernel that attributes and names which it keeps have changed.
+ *
+ * One thread of its own takes the changes of the tree, GPU by GPU, and publishes what is shown of
+ * them (inode.h). It holds no lock while it calls the kernel, which may wait there for requests
+ * that are under way. Changes that come meanwhile are joined, so it cannot fall behind by more
+ * than one round. */
+#ifndef GPUTEL_FS_NOTIFY_H
+#define GPUTEL_FS_NOTIFY_H
+
+#include "inode.h"
+#include "lowlevel.h"
+
+struct notifier;
+
+/* Starts listening to the tree and the thread. */
+struct notifier *notifier_start(struct tree *tree, struct inode_table *inodes,
+				struct fuse_session *se);
+/* Ends the thread; the tree may go on telling. NULL is fine. */
+void notifier_stop(struct notifier *n);
+/* When the tree tells nothing any more. NULL is fine. */
+void notifier_free(struct notifier *n);
+
+#endif

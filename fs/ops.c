@@ -1,0 +1,384 @@
+#include "ops.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "background.h"
+#include "dir.h"
+#include "file.h"
+
+#define MAX_BACKGROUND 256
+#define LINK_MAX_BYTES 4096
+#define XATTR_REV      "user.gputel.rev"
+
+static struct fs *fs_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+
+/* A reference, or NULL and the request is answered. */
+static struct inode *known(fuse_req_t req, fuse_ino_t ino)
+{
+	struct inode *i = inode_get(fs_of(req)->inodes, ino);
+
+	if (!i)
+		fuse_reply_err(req, ESTALE);
+	return i;
+}
+
+/* The mount answers from now on. */
+static void fs_init(void *userdata, struct fuse_conn_info *conn)
+{
+	struct fs *fs = userdata;
+
+	conn->max_background = MAX_BACKGROUND;
+	conn->congestion_threshold = MAX_BACKGROUND * 3 / 4;
+	conn->time_gran = 1;
+	background_ready(fs->ready_fd);
+	fs->ready_fd = -1;
+}
+
+/* ---- names and attributes ---------------------------------------------------------------------
+ */
+
+static void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *dir = known(req, parent), *i;
+	struct fuse_entry_param e;
+	struct attr a;
+	double timeout;
+	int r;
+
+	if (!dir)
+		return;
+	r = inode_lookup(fs->inodes, dir, name, &i, &a, &timeout);
+	inode_put(fs->inodes, dir);
+	if (r < 0) {
+		entry_error(req, r);
+		return;
+	}
+	entry_param(&fs->owner, i, &a, timeout, &e);
+	if (fuse_reply_entry(req, &e) < 0)
+		inode_forget(fs->inodes, i->ino, 1);
+	inode_put(fs->inodes, i);
+}
+
+static void fs_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count)
+{
+	inode_forget(fs_of(req)->inodes, ino, count);
+	fuse_reply_none(req);
+}
+
+static void fs_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
+{
+	for (size_t i = 0; i < count; i++)
+		inode_forget(fs_of(req)->inodes, forgets[i].ino, forgets[i].nlookup);
+	fuse_reply_none(req);
+}
+
+static void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *i = known(req, ino);
+	struct attr a;
+	struct stat st;
+	double timeout;
+	int r;
+
+	if (!i)
+		return;
+	r = inode_attr(fs->inodes, i, &a, &timeout);
+	inode_put(fs->inodes, i);
+	if (r < 0) {
+		entry_error(req, r);
+		return;
+	}
+	entry_stat(&fs->owner, &a, &st);
+	fuse_reply_attr(req, &st, timeout);
+}
+
+static void fs_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *i = known(req, ino);
+	struct strbuf target;
+	int r;
+
+	if (!i)
+		return;
+	strbuf_init(&target, LINK_MAX_BYTES);
+	r = tree_readlink(fs->tree, i->node, &target);
+	inode_put(fs->inodes, i);
+	if (r >= 0)
+		r = target.err;
+	if (r < 0)
+		entry_error(req, r);
+	else
+		fuse_reply_readlink(req, target.s);
+	strbuf_release(&target);
+}
+
+/* Nobody may write, root neither; nobody may execute a file. */
+static void fs_access(fuse_req_t req, fuse_ino_t ino, int mask)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *i = known(req, ino);
+
+	if (!i)
+		return;
+	if (mask & W_OK)
+		fuse_reply_err(req, EROFS);
+	else
+		fuse_reply_err(req, mask & X_OK && i->type != NODE_DIR ? EACCES : 0);
+	inode_put(fs->inodes, i);
+}
+
+static void fs_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+	struct tree_stats stats;
+	struct statvfs st = {.f_bsize = 4096, .f_frsize = 4096, .f_namemax = NAME_MAX_ENCODED};
+
+	tree_stats(fs_of(req)->tree, &stats);
+	st.f_files = stats.hosts + stats.gpus + stats.series + stats.segments;
+	fuse_reply_statfs(req, &st);
+}
+
+static void reply_xattr(fuse_req_t req, const char *value, size_t len, size_t size)
+{
+	if (size == 0)
+		fuse_reply_xattr(req, len);
+	else if (size < len)
+		fuse_reply_err(req, ERANGE);
+	else
+		fuse_reply_buf(req, value, len);
+}
+
+static void fs_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *i;
+	struct attr a;
+	char text[24];
+	int r;
+
+	if (strcmp(name, XATTR_REV)) {
+		fuse_reply_err(req, ENODATA);
+		return;
+	}
+	i = known(req, ino);
+	if (!i)
+		return;
+	r = tree_attr(fs->tree, i->node, &a);
+	inode_put(fs->inodes, i);
+	if (r < 0) {
+		entry_error(req, r);
+		return;
+	}
+	r = snprintf(text, sizeof(text), "%" PRId64, a.revision);
+	reply_xattr(req, text, (size_t)r, size);
+}
+
+/* .rev is read by name and not listed: it changes with each commit, and a copy that compares
+ * attributes would never settle. */
+static void fs_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
+{
+	reply_xattr(req, "", 0, size);
+}
+
+/* ---- contents ---------------------------------------------------------------------------------
+ */
+
+/* A row file that may still grow is read past the page cache, which shows NULs while it grows; one
+ * that is over keeps its pages from open to open. */
+static void set_caching(const struct attr *a, struct fuse_file_info *fi)
+{
+	fi->direct_io = a->content != CONTENT_ROWS || a->live;
+	fi->keep_cache = !fi->direct_io;
+	fi->noflush = 1;
+}
+
+static void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct file *file = NULL;
+	struct inode *i;
+	struct attr a;
+	int r;
+
+	if ((fi->flags & O_ACCMODE) != O_RDONLY || fi->flags & O_TRUNC) {
+		fuse_reply_err(req, EROFS);
+		return;
+	}
+	i = known(req, ino);
+	if (!i)
+		return;
+	r = tree_attr(fs->tree, i->node, &a);
+	if (r < 0) {
+		entry_error(req, r);
+	} else {
+		set_caching(&a, fi);
+		if (a.content != CONTENT_ROWS)
+			file = file_new(fs->tree, i->node);
+		fi->fh = file_handle(file);
+		if (fuse_reply_open(req, fi) < 0)
+			file_free(file);
+	}
+	inode_put(fs->inodes, i);
+}
+
+static void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+		    struct fuse_file_info *fi)
+{
+	struct file *file = file_of(fi);
+	struct inode *i;
+
+	if (file) {
+		file_read(file, req, size, offset);
+		return;
+	}
+	i = known(req, ino);
+	if (i)
+		row_reads_submit(fs_of(req)->reads, req, i, size, offset);
+}
+
+static void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	file_free(file_of(fi));
+	fuse_reply_err(req, 0);
+}
+
+/* ---- folders ----------------------------------------------------------------------------------
+ */
+
+static struct dir_reader reader(fuse_req_t req)
+{
+	struct fs *fs = fs_of(req);
+
+	return (struct dir_reader){fs->tree, fs->inodes, &fs->owner};
+}
+
+static void fs_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+		       struct fuse_file_info *fi)
+{
+	struct dir_reader d = reader(req);
+	struct inode *i = known(req, ino);
+
+	if (i)
+		dir_read(&d, req, i, size, offset);
+	inode_put(d.inodes, i);
+}
+
+static void fs_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+			   struct fuse_file_info *fi)
+{
+	struct dir_reader d = reader(req);
+	struct inode *i = known(req, ino);
+
+	if (i)
+		dir_read_plus(&d, req, i, size, offset);
+	inode_put(d.inodes, i);
+}
+
+/* ---- whatever would change something -----------------------------------------------------------
+ */
+
+static void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
+		       struct fuse_file_info *fi)
+{
+	fuse_reply_err(req, EROFS);
+}
+
+static void fs_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+{
+	fuse_reply_err(req, EROFS);
+}
+
+static void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+	fuse_reply_err(req, EROFS);
+}
+
+static void fs_remove(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	fuse_reply_err(req, EROFS);
+}
+
+static void fs_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
+{
+	fuse_reply_err(req, EROFS);
+}
+
+static void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+		      const char *new_name, unsigned int flags)
+{
+	fuse_reply_err(req, EROFS);
+}
+
+static void fs_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const char *new_name)
+{
+	fuse_reply_err(req, EROFS);
+}
+
+static void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+		      struct fuse_file_info *fi)
+{
+	fuse_reply_err(req, EROFS);
+}
+
+static void fs_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t offset,
+		     struct fuse_file_info *fi)
+{
+	fuse_reply_err(req, EROFS);
+}
+
+static void fs_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
+			 struct fuse_file_info *fi)
+{
+	fuse_reply_err(req, EROFS);
+}
+
+static void fs_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
+			size_t size, int flags)
+{
+	fuse_reply_err(req, EROFS);
+}
+
+static void fs_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
+{
+	fuse_reply_err(req, EROFS);
+}
+
+const struct fuse_lowlevel_ops fs_ops = {
+	.init = fs_init,
+	.lookup = fs_lookup,
+	.forget = fs_forget,
+	.forget_multi = fs_forget_multi,
+	.getattr = fs_getattr,
+	.readlink = fs_readlink,
+	.access = fs_access,
+	.statfs = fs_statfs,
+	.getxattr = fs_getxattr,
+	.listxattr = fs_listxattr,
+	.open = fs_open,
+	.read = fs_read,
+	.release = fs_release,
+	.readdir = fs_readdir,
+	.readdirplus = fs_readdirplus,
+	.setattr = fs_setattr,
+	.mknod = fs_mknod,
+	.mkdir = fs_mkdir,
+	.unlink = fs_remove,
+	.rmdir = fs_remove,
+	.symlink = fs_symlink,
+	.rename = fs_rename,
+	.link = fs_link,
+	.create = fs_create,
+	.write = fs_write,
+	.fallocate = fs_fallocate,
+	.setxattr = fs_setxattr,
+	.removexattr = fs_removexattr,
+};

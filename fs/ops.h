@@ -1,0 +1,21 @@
+/* FUSE's operations: each decodes, calls one function of the model, and gives one reply. */
+#ifndef GPUTEL_FS_OPS_H
+#define GPUTEL_FS_OPS_H
+
+#include "device.h"
+#include "entry.h"
+#include "rows.h"
+
+/* The session's userdata. */
+struct fs {
+	struct device device; /* first: device.h */
+	struct tree *tree;
+	struct inode_table *inodes;
+	struct row_reads *reads;
+	struct entry_owner owner;
+	int ready_fd; /* background.h */
+};
+
+extern const struct fuse_lowlevel_ops fs_ops;
+
+#endif
