@@ -1,0 +1,153 @@
+#!/usr/bin/env bash
+# The whole system on this machine: what `make run` starts.
+#
+#   etcd ◄─ gputel-streamer --csv data/telemetry.csv --loop
+#    ├────► gputel-collector
+#    └────► gputel-fs  ./mnt/<host>/<gpu>/…
+#
+# Ctrl-C ends it and leaves nothing behind. From the environment:
+#   MOUNT            where the tree appears (./mnt)
+#   CSV              what is streamed, over and over (data/telemetry.csv)
+#   ETCD_ENDPOINTS   an etcd that runs already; without it a private one lives as long as this does
+#   GPUTEL_BIN       where the programs are (./bin)
+# and every variable that the programs themselves know (LOG_LEVEL, SEGMENT, GPUTEL_PREFIX, …).
+set -euo pipefail
+
+top=$(cd "$(dirname "$0")/.." && pwd)
+mount=$(realpath -m "${MOUNT:-mnt}")
+csv=${CSV:-$top/data/telemetry.csv}
+bin=${GPUTEL_BIN:-$top/bin}
+ready_s=60 # how long the first value may take
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/gputel-run.XXXXXX")
+made_mount=
+declare -A pid=()
+
+mounted() { grep -qF " ${mount// /\\040} " /proc/self/mountinfo; }
+
+# start NAME PROGRAM [ARGUMENT…]: its output goes to $work/NAME.log. A session of its own keeps the
+# terminal's Ctrl-C from it: this script ends its children in order.
+start() {
+	local name=$1
+	shift
+	setsid "$@" </dev/null >"$work/$name.log" 2>&1 &
+	pid[$name]=$!
+}
+
+# stop NAME: asks, waits for 10 s, insists.
+stop() {
+	local p=${pid[$1]:-} tenths=0
+	[ -n "$p" ] || return 0
+	unset "pid[$1]"
+	kill -TERM "$p" 2>/dev/null || true
+	while kill -0 "$p" 2>/dev/null; do
+		if ((++tenths > 100)); then
+			echo "$1 does not end; killing it" >&2
+			kill -KILL "$p" 2>/dev/null || true
+			break
+		fi
+		sleep 0.1
+	done
+	wait "$p" 2>/dev/null || true
+}
+
+clean_up() {
+	trap '' INT TERM HUP
+	[ -t 1 ] && echo
+	stop streamer
+	stop collector
+	stop fs
+	if mounted; then fusermount3 -uz "$mount" 2>/dev/null || umount -l "$mount" || true; fi
+	stop etcd
+	[ -z "$made_mount" ] || rmdir "$mount" || true
+	rm -rf "$work"
+}
+trap clean_up EXIT
+trap 'exit 0' INT TERM HUP PIPE
+
+die() {
+	echo "run: $1" >&2
+	[ -z "${2:-}" ] || { echo "--- the end of $2's log:" && tail -n 15 "$work/$2.log"; } >&2
+	exit 1
+}
+
+alive() {
+	local name
+	for name in "${!pid[@]}"; do
+		kill -0 "${pid[$name]}" 2>/dev/null || die "$name has ended" "$name"
+	done
+}
+
+# Ports below the range that the kernel gives away, and nobody answers there.
+free_port() {
+	local p
+	while p=$((20000 + RANDOM % 12000)); do
+		(exec 3<>"/dev/tcp/127.0.0.1/$p") 2>/dev/null || break
+	done
+	echo "$p"
+}
+
+private_etcd() {
+	local client peer
+	client=http://127.0.0.1:$(free_port)
+	peer=http://127.0.0.1:$(free_port)
+	start etcd etcd --name gputel --data-dir "$work/etcd" \
+		--listen-client-urls "$client" --advertise-client-urls "$client" \
+		--listen-peer-urls "$peer" --initial-advertise-peer-urls "$peer" \
+		--initial-cluster "gputel=$peer" \
+		--quota-backend-bytes=8589934592 --snapshot-count=5000 \
+		--auto-compaction-mode=periodic --auto-compaction-retention=1m \
+		--logger=zap --log-level=warn
+	export ETCD_ENDPOINTS=$client
+}
+
+first_value() { compgen -G "$mount/*/*/metrics/DCGM_FI_DEV_GPU_UTIL" 2>/dev/null | head -n 1; }
+status() { sed -n "s/^$1=//p" "$mount/.meta/status" 2>/dev/null || true; }
+
+for program in streamer collector fs; do
+	[ -x "$bin/gputel-$program" ] || die "$bin/gputel-$program is missing: run make first"
+done
+[ -r "$csv" ] || die "cannot read $csv"
+[ -c /dev/fuse ] || die "/dev/fuse is missing: a container needs --device /dev/fuse --cap-add SYS_ADMIN"
+if mounted && timeout 2 ls "$mount" >/dev/null 2>&1; then die "$mount is mounted already"; fi
+if ! mounted && [ ! -d "$mount" ]; then mkdir -p "$mount" && made_mount=1; fi
+
+[ -n "${ETCD_ENDPOINTS:-}" ] || private_etcd
+start collector "$bin/gputel-collector"
+start fs "$bin/gputel-fs" -f "$mount"
+start streamer "$bin/gputel-streamer" --csv "$csv" --loop
+
+echo "starting (etcd at $ETCD_ENDPOINTS) …"
+until mounted && value=$(first_value) && [ -n "$value" ] && cat "$value" >/dev/null 2>&1; do
+	alive
+	if ((SECONDS > ready_s)); then
+		for name in "${!pid[@]}"; do echo "--- $name" && tail -n 5 "$work/$name.log"; done >&2
+		die "no value after $ready_s s"
+	fi
+	sleep 0.1
+done
+
+gpu=${value%/metrics/*}
+cat <<TRY
+
+The tree is live at $mount. In another shell:
+  cat $value
+  tail -F $gpu/telemetry.csv
+  watch -n 1 cat $gpu/stat
+  grep . $mount/*/*/metrics/DCGM_FI_DEV_GPU_TEMP
+  cat $mount/README
+Ctrl-C here ends it all.
+
+TRY
+
+next=0
+while alive; do
+	line="$(date +%T)  published $(status messages_published)  stored $(status messages_processed) messages, queue $(status queue_depth)"
+	if [ -t 1 ]; then
+		printf '\r%s\033[K' "$line"
+	elif ((SECONDS >= next)); then
+		echo "$line"
+		next=$((SECONDS + 10))
+	fi
+	sleep 0.5
+done
