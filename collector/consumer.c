@@ -334,9 +334,9 @@ static bool writer_is_dead(const struct consumer *c, const struct host *h)
 
 static bool may_take(const struct consumer *c, const struct host *h)
 {
-	if (c->leaving || !h->n_pending || !writer_is_dead(c, h))
+	if (c->recovered != c->deaths || !writer_is_dead(c, h) || (!h->n_pending && !h->writer_rev))
 		return false;
-	return is_target(c, h) || mono_ms_since(h->waiting_since) > ORPHAN_MS;
+	return is_target(c, h) || (h->n_pending && mono_ms_since(h->waiting_since) > ORPHAN_MS);
 }
 
 static enum task task_of(const struct consumer *c, const struct host *h)
@@ -345,14 +345,14 @@ static enum task task_of(const struct consumer *c, const struct host *h)
 		return TASK_NONE;
 	if (!h->mine)
 		return may_take(c, h) ? TASK_TAKE : TASK_NONE;
-	if (h->needs_recovery)
-		return TASK_TAKE;
-	if (c->leaving)
+	if (h->empty && !h->n_pending)
 		return TASK_RELEASE;
 	/* A host that should be elsewhere is let go, once whoever should have it is there. */
 	if (h->target && !is_target(c, h) && is_member(c, h->target))
 		return TASK_RELEASE;
-	return h->n_pending && c->seen_rev >= h->mark_rev ? TASK_STORE : TASK_NONE;
+	if (h->n_pending && c->seen_rev >= h->mark_rev)
+		return TASK_STORE;
+	return mono_ms_until(h->sweep) ? TASK_NONE : TASK_SWEEP;
 }
 
 void consumer_wait(struct consumer *c, int64_t ms)
@@ -361,15 +361,6 @@ void consumer_wait(struct consumer *c, int64_t ms)
 	struct timespec ts = {at / NS_PER_SEC, at % NS_PER_SEC};
 
 	pthread_cond_timedwait(&c->changed, &c->lock, &ts);
-}
-
-size_t consumer_hosts_held(struct consumer *c)
-{
-	size_t n = 0;
-
-	map_each(&c->hosts, i)
-		n += ((struct host *)c->hosts.entries[i].value)->mine;
-	return n;
 }
 
 enum task consumer_next(struct consumer *c, unsigned worker, struct host **ret,
@@ -391,7 +382,8 @@ enum task consumer_next(struct consumer *c, unsigned worker, struct host **ret,
 			when.ns = MIN(when.ns, h->due.ns);
 			continue;
 		}
-		if (!chosen || h->due.ns < chosen->due.ns) {
+		if (!chosen || (best == TASK_SWEEP && t != TASK_SWEEP) ||
+		    (h->due.ns < chosen->due.ns && (t != TASK_SWEEP || best == TASK_SWEEP))) {
 			chosen = h;
 			best = t;
 		}
@@ -596,7 +588,7 @@ static void set_writer(struct consumer *c, const struct etcd_kv *kv, bool delete
 	if (!h || kv->mod_rev < h->writer_rev)
 		return;
 	free(h->writer);
-	h->writer = deleted ? NULL : xstrndup(kv->value.p, kv->value.len);
+	h->writer = deleted || !kv->value.len ? NULL : xstrndup(kv->value.p, kv->value.len);
 	h->writer_rev = deleted ? 0 : kv->mod_rev;
 }
 
@@ -666,7 +658,8 @@ void consumer_init(struct consumer *c, struct etcd *etcd, const char *id, unsign
 {
 	pthread_condattr_t attr;
 
-	*c = (struct consumer){.etcd = etcd, .n_workers = n_workers, .flush_ms = flush_ms};
+	*c = (struct consumer){.etcd = etcd, .n_workers = n_workers, .flush_ms = flush_ms,
+			       .recovered = UINT64_MAX};
 	snprintf(c->id, sizeof(c->id), "%s", id);
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_condattr_init(&attr);

@@ -1,6 +1,10 @@
 /* What a collector knows of the queue and of its peers, kept by mirrors of etcd, and what it decides
  * from that: which hosts it should write for, and which of their messages come next.
  *
+ * No host is taken before the claims of every consumer that was seen to die are back in the queue
+ * (recovered == deaths), and none is served before the queue's mirror has passed both that and the
+ * taking (mark_rev). So the messages of a source are stored in their order, whoever dies when.
+ *
  * All of it is hints; only the compares of common/queue.h decide. Placement is rendezvous hashing by
  * host with bounded load: at most ceil(1.1 × hosts / collectors) hosts each. A living writer is never
  * robbed: it lets go of a host itself, when its claims are finished.
@@ -46,10 +50,11 @@ struct host {
 	unsigned worker;
 	bool busy;      /* a worker has it in its turn */
 	struct mono due; /* not before then */
+	struct mono sweep; /* retention is looked at then */
 
 	/* Of the worker that has it busy. */
 	bool mine;
-	bool needs_recovery; /* taken from a dead writer, whose claims are not back in the queue yet */
+	bool empty; /* nothing of it is stored any more */
 	struct hold hold;
 	int64_t mark_rev; /* the queue's mirror must have passed it */
 	struct writer *state;
@@ -75,10 +80,12 @@ struct consumer {
 	bool overflow; /* more is queued than is held */
 	int64_t seen_rev; /* of the queue's mirror */
 	bool queue_listed, members_listed, writers_listed;
-	bool leaving;     /* shutting down: hosts are given up */
 	bool stop;        /* workers end */
 	bool lost;        /* the session is gone: everything here is void */
-	uint64_t deaths;  /* consumers seen to vanish */
+	uint64_t deaths;       /* consumers seen to vanish */
+	uint64_t recovered;    /* what they had claimed is back in the queue, up to this many */
+	int64_t recovered_rev; /* at this revision */
+	unsigned running;      /* workers */
 
 	struct etcd_mirror *queue_mirror, *members_mirror, *writers_mirror;
 	struct map listed; /* keys of the queue's list under way; what is not there at its end is gone */
@@ -93,7 +100,7 @@ int consumer_follow(struct consumer *c, int64_t session, struct err *e) must_che
 void consumer_unfollow(struct consumer *c);
 
 /* What a worker is to do next with a host. */
-enum task { TASK_NONE, TASK_TAKE, TASK_STORE, TASK_RELEASE };
+enum task { TASK_NONE, TASK_TAKE, TASK_STORE, TASK_RELEASE, TASK_SWEEP };
 
 /* Under the lock: the worker's most urgent host and what to do with it, which is then busy; or
  * TASK_NONE and when to look again. */
@@ -114,8 +121,6 @@ bool consumer_is_redelivery(const struct host *h);
 
 /* Under the lock: nothing is queued that this collector knows of, and all lists are in. */
 bool consumer_idle(struct consumer *c);
-/* Under the lock: hosts that it is the writer of. */
-size_t consumer_hosts_held(struct consumer *c);
 /* Under the lock: waits for a change, at most ms. */
 void consumer_wait(struct consumer *c, int64_t ms);
 void consumer_lock(struct consumer *c);

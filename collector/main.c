@@ -18,7 +18,7 @@ enum {
 	EXIT_USAGE = 2,
 	EXIT_CUT_SHORT = 3,
 	LOOK_MS = 100,
-	HOUSEKEEPING_MS = 10000, /* and at once when a collector is seen to vanish */
+	RECOVERY_MS = 10000, /* and at once when a collector is seen to vanish */
 };
 
 struct collector {
@@ -28,11 +28,11 @@ struct collector {
 
 	/* Of one session. */
 	struct session *session;
+	_Atomic bool at_work; /* it may hold claims */
 	struct consumer consumer;
 	struct worker *workers;
 	unsigned n_workers;
-	struct mono next_housekeeping;
-	uint64_t deaths_seen;
+	struct mono next_recovery;
 };
 
 static int set_drain(const char *value, void *arg, struct err *e)
@@ -123,6 +123,7 @@ static int start_workers(struct collector *k, struct err *e)
 		.max_retries = k->conf.mq_max_retries,
 		.batch = (size_t)MIN(k->conf.collector_batch_size, k->conf.mq_batch_size),
 		.buffer_bytes = (size_t)(k->conf.collector_buffer / k->conf.collector_workers / 8),
+		.retention_ns = k->conf.retention * NS_PER_MS,
 		.deadline_ms = k->conf.mq_processing_timeout,
 	};
 
@@ -157,36 +158,27 @@ static void check_workers(struct collector *k)
 	}
 }
 
-static void keep_house(struct collector *k)
+/* Brings back what dead collectors had claimed. No host is taken over before that. */
+static void recover(struct collector *k, uint64_t deaths)
 {
+	struct consumer *c = &k->consumer;
 	struct recovered rec = {0};
 	struct err e = {0};
-	int r = queue_recover(k->etcd, NULL, k->conf.mq_max_retries, &rec, &e);
+	int r = queue_recover(k->etcd, k->conf.mq_max_retries, &rec, &e);
 
-	if (!r)
-		r = tally_fold(k->etcd, &e);
 	if (rec.requeued || rec.dead)
 		log_info("recovered from collectors that are gone: %lld messages back in the queue, "
 			 "%lld dead-lettered", (long long)rec.requeued, (long long)rec.dead);
-	if (r && !etcd_transient(r) && r != -ECANCELED)
-		log_warn("housekeeping: %s", e.text);
-}
-
-/* Who looks first when a collector vanishes: the first of those alive; the others some time later,
- * so that they do not all do the same work. */
-static bool housekeeping_due(struct collector *k)
-{
-	struct consumer *c = &k->consumer;
-	bool first = c->n_members && !strcmp(c->members[0], c->id);
-
-	if (c->deaths != k->deaths_seen && c->members_listed) {
-		k->deaths_seen = c->deaths;
-		k->next_housekeeping = mono_in_ms(first ? 0 : 1000 + (int64_t)(random_u64() % 1000));
+	if (!r) {
+		consumer_lock(c);
+		c->recovered = deaths;
+		c->recovered_rev = MAX(c->recovered_rev, rec.revision);
+		consumer_wake(c);
+		consumer_unlock(c);
+		r = tally_fold(k->etcd, &e);
 	}
-	if (mono_ms_until(k->next_housekeeping))
-		return false;
-	k->next_housekeeping = mono_in_ms(HOUSEKEEPING_MS + (int64_t)(random_u64() % 5000));
-	return true;
+	if (r && !etcd_transient(r) && r != -ECANCELED)
+		log_warn("recovery: %s", e.text);
 }
 
 /* Nothing queued, nothing claimed, by anyone: asked of etcd, not of the mirrors. */
@@ -213,41 +205,44 @@ static bool serve(struct collector *k)
 	struct consumer *c = &k->consumer;
 
 	for (;;) {
-		bool over, house, idle;
+		bool over, due, idle;
+		uint64_t deaths;
 
 		consumer_lock(c);
 		if (!c->lost && !daemon_stopping())
 			consumer_wait(c, LOOK_MS);
 		over = c->lost || daemon_stopping();
-		house = housekeeping_due(k);
+		deaths = c->deaths;
+		due = c->members_listed &&
+		      (c->recovered != deaths || !mono_ms_until(k->next_recovery));
 		idle = consumer_idle(c);
 		check_workers(k);
 		consumer_unlock(c);
 		if (over)
 			return false;
-		if (house)
-			keep_house(k);
+		if (due) {
+			recover(k, deaths);
+			k->next_recovery = mono_in_ms(RECOVERY_MS + (int64_t)(random_u64() % 5000));
+		}
 		if (k->drain && idle && is_drained(k))
 			return true;
 	}
 }
 
-/* Lets the workers finish what they have claimed and hand over their hosts. */
-static size_t leave(struct collector *k)
+/* Lets the workers finish what they have claimed. Returns how many could not in time. */
+static unsigned leave(struct collector *k)
 {
 	struct consumer *c = &k->consumer;
-	size_t held;
+	unsigned left;
 
 	consumer_lock(c);
-	c->leaving = true;
-	consumer_wake(c);
-	while (!c->lost && (held = consumer_hosts_held(c)) && daemon_drain_left_ms() > 0)
-		consumer_wait(c, LOOK_MS);
-	held = consumer_hosts_held(c);
 	c->stop = true;
 	consumer_wake(c);
+	while (c->running && !(daemon_stopping() && !daemon_drain_left_ms()))
+		consumer_wait(c, LOOK_MS);
+	left = c->running;
 	consumer_unlock(c);
-	return held;
+	return left;
 }
 
 static void close_session(struct collector *k, bool abandon)
@@ -268,19 +263,21 @@ static void close_session(struct collector *k, bool abandon)
 /* One session from begin to end. > 0: it was lost, open another. */
 static int run_session(struct collector *k, struct err *e)
 {
-	size_t left = 0;
+	unsigned left;
 	bool drained = false, lost;
 	int r = open_session(k, e);
 
 	if (!r)
 		r = start_workers(k, e);
 	if (!r) {
+		k->at_work = true;
 		log_info("collecting as %s", k->consumer.id);
 		drained = serve(k);
 	}
 	left = leave(k);
 	lost = k->consumer.lost && !daemon_stopping();
-	close_session(k, left && !lost);
+	close_session(k, left);
+	k->at_work = false;
 	if (r == -ECANCELED)
 		return 0;
 	if (r)
@@ -289,7 +286,8 @@ static int run_session(struct collector *k, struct err *e)
 		return 1;
 	if (left)
 		return err_set(e, -ETIME, "shutdown: etcd did not take all within SHUTDOWN_TIMEOUT; "
-					  "messages of %zu hosts are given back by recovery", left);
+					  "what %u workers have claimed is given back by recovery",
+			       left);
 	return k->drain && !drained ? err_set(e, -EINTR, "stopped before all was drained") : 0;
 }
 
@@ -322,7 +320,7 @@ static void on_stop(void *arg)
 	struct collector *k = arg;
 
 	/* Nothing is claimed before the first session: a stop need not wait for etcd. */
-	if (!k->session)
+	if (!k->at_work)
 		etcd_cancel(k->etcd);
 }
 

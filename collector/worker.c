@@ -1,6 +1,7 @@
 #include "worker.h"
 
 #include "log.h"
+#include "retention.h"
 #include "writer.h"
 
 #include <stdio.h>
@@ -11,6 +12,8 @@ enum {
 	UNIT_BYTES = 160 * 1024,    /* payload of one host stored together */
 	OPS_PER_PAIR = 3,
 	RETRY_MS = 200,
+	SWEEP_MIN_MS = 1000,
+	SWEEP_MAX_MS = 600000,
 	BACKLOG = 4, /* messages of a host that are not gathered any longer */
 };
 
@@ -386,40 +389,36 @@ static int store_turn(struct worker *w, struct host *first, struct err *e)
 	return r;
 }
 
-/* Becomes the host's writer, then brings back what its dead writer (and whoever died before it) had
- * claimed: nothing of the host may be stored before that. */
+/* How often a host is looked at: a twentieth of the retention, within reason. */
+static int64_t sweep_every_ms(const struct worker *w)
+{
+	int64_t ms = w->conf.retention_ns / NS_PER_MS / 20;
+
+	return w->conf.retention_ns ? MIN(MAX(ms, SWEEP_MIN_MS), SWEEP_MAX_MS) : SWEEP_MAX_MS;
+}
+
 static int take_turn(struct worker *w, struct host *h, struct err *e)
 {
 	struct consumer *c = w->consumer;
-	struct recovered rec = {0};
-	struct hold hold = h->hold;
-	bool taken = false;
+	struct hold hold;
 	char *old;
 	int64_t old_rev;
-	int r = 0;
+	int r;
 
 	consumer_lock(c);
 	old = h->writer ? xstrdup(h->writer) : NULL;
 	old_rev = h->writer_rev;
 	consumer_unlock(c);
-	if (!h->mine) {
-		r = queue_take_host(c->etcd, &c->fence, h->enc, old, old_rev, &hold, e);
-		taken = !r;
-	}
-	if (!r && (old || h->needs_recovery))
-		r = queue_recover(c->etcd, h->name, w->conf.max_retries, &rec, e);
-	if (rec.requeued || rec.dead)
-		log_info("host %s: taken over; %lld messages back in the queue, %lld dead", h->name,
-			 (long long)rec.requeued, (long long)rec.dead);
+	r = queue_take_host(c->etcd, &c->fence, h->enc, old, old_rev, &hold, e);
 	free(old);
 	consumer_lock(c);
-	if (taken) {
+	if (!r) {
 		h->mine = true;
+		h->empty = false;
 		h->hold = hold;
-		h->mark_rev = hold.rev;
+		h->mark_rev = MAX(hold.rev, c->recovered_rev);
+		h->sweep = mono_in_ms(sweep_every_ms(w));
 	}
-	h->mark_rev = MAX(h->mark_rev, rec.revision);
-	h->needs_recovery = h->mine && r;
 	consumer_done(c, h, r ? RETRY_MS : 0);
 	consumer_unlock(c);
 	return r == -EBUSY ? 0 : r;
@@ -428,13 +427,34 @@ static int take_turn(struct worker *w, struct host *h, struct err *e)
 static int release_turn(struct worker *w, struct host *h, struct err *e)
 {
 	struct consumer *c = w->consumer;
-	int r = queue_release_host(c->etcd, &c->fence, &h->hold, e);
+	int r = queue_release_host(c->etcd, &c->fence, &h->hold, h->empty, e);
 
 	if (!r)
 		forget_state(h);
 	consumer_lock(c);
 	h->mine = h->mine && r;
 	consumer_done(c, h, RETRY_MS);
+	consumer_unlock(c);
+	return r;
+}
+
+static int sweep_turn(struct worker *w, struct host *h, struct err *e)
+{
+	struct consumer *c = w->consumer;
+	size_t dropped = 0;
+	int r = w->conf.retention_ns ? ensure_state(w, h, e) : 0;
+
+	if (!r && w->conf.retention_ns)
+		r = retention_sweep(h->state, c->etcd, &c->fence, &h->hold, w->conf.retention_ns,
+				    &dropped, e);
+	if (dropped)
+		log_info("host %s: %zu segments have reached their retention", h->name, dropped);
+	if (r)
+		forget_state(h);
+	consumer_lock(c);
+	h->empty = h->state && !map_count(&h->state->gpus);
+	h->sweep = mono_in_ms(sweep_every_ms(w));
+	consumer_done(c, h, 0);
 	consumer_unlock(c);
 	return r;
 }
@@ -496,9 +516,15 @@ static void *run_worker(void *arg)
 			r = store_turn(w, h, &e);
 		else if (task == TASK_RELEASE)
 			r = release_turn(w, h, &e);
+		else if (task == TASK_SWEEP)
+			r = sweep_turn(w, h, &e);
 		if (task != TASK_NONE && !survive(w, task, r, &e))
 			break;
 	} while (task != TASK_NONE);
+	consumer_lock(w->consumer);
+	w->consumer->running--;
+	consumer_wake(w->consumer);
+	consumer_unlock(w->consumer);
 	return NULL;
 }
 
@@ -508,7 +534,10 @@ int worker_start(struct worker *w, struct consumer *c, unsigned index,
 	int r;
 
 	*w = (struct worker){.consumer = c, .conf = *conf, .index = index};
+	consumer_lock(c);
 	r = pthread_create(&w->thread, NULL, run_worker, w);
+	c->running += !r;
+	consumer_unlock(c);
 	return -r;
 }
 

@@ -14,6 +14,7 @@ struct worker_conf {
 	int64_t max_retries;
 	size_t batch;        /* most messages of a turn */
 	size_t buffer_bytes; /* most payload bytes of a turn */
+	int64_t retention_ns; /* 0: for ever */
 	int64_t deadline_ms; /* a turn that takes longer ends the process */
 };
 

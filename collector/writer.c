@@ -117,9 +117,10 @@ static struct segment_state *find_segment(struct gpu_state *g, int64_t start_ns)
 
 static struct segment_state *add_segment(struct gpu_state *g, int64_t start_ns)
 {
-	if ((g->n_segments & (g->n_segments - 1)) == 0)
-		g->segments = xrealloc(g->segments, (g->n_segments ? 2 * g->n_segments : 1) *
-							    sizeof(*g->segments));
+	if (g->n_segments == g->cap_segments) {
+		g->cap_segments = g->cap_segments ? 2 * g->cap_segments : 4;
+		g->segments = xrealloc(g->segments, g->cap_segments * sizeof(*g->segments));
+	}
 	g->segments[g->n_segments] = (struct segment_state){.start_ns = start_ns};
 	return &g->segments[g->n_segments++];
 }
@@ -442,6 +443,53 @@ int intake_prepare(struct intake *in, struct etcd *c, const struct fence *f, con
 	}
 	decision_end(&d);
 	return r;
+}
+
+static struct gpu_state *gpu_by_folder(struct writer *w, const char *gpu)
+{
+	map_each(&w->gpus, i) {
+		struct gpu_state *g = w->gpus.entries[i].value;
+
+		if (!strcmp(g->name, gpu))
+			return g;
+	}
+	return NULL;
+}
+
+int writer_stored_at(struct writer *w, struct etcd *c, const struct fence *f, const struct hold *h,
+		     const char *gpu, int64_t start_ns, int64_t *ret_ns, struct err *e)
+{
+	struct gpu_state *g = gpu_by_folder(w, gpu);
+	struct decision d;
+	int r = 0;
+
+	if (!g)
+		return err_set(e, -EBADMSG, "%s/%s: chunks without an identity", w->host, gpu);
+	if (!find_segment(g, start_ns)) {
+		decision_begin(&d, c, f, h);
+		etcd_then_get(&d.t, key_data_from(w->host, gpu, start_ns).s,
+			      key_data_from(w->host, gpu, start_ns + w->segment_ns).s);
+		r = decision_read(&d, e);
+		if (!r)
+			r = learn_segment(g, start_ns, &d.reply.ranges[0], e);
+		decision_end(&d);
+	}
+	if (!r)
+		*ret_ns = find_segment(g, start_ns)->stored_ns;
+	return r;
+}
+
+void writer_drop_segment(struct writer *w, const char *gpu, int64_t start_ns, bool last)
+{
+	struct gpu_state *g = gpu_by_folder(w, gpu);
+	struct segment_state *s = find_segment(g, start_ns);
+
+	if (last) {
+		map_remove(&w->gpus, g->id->gpu, strlen(g->id->gpu));
+		gpu_free(g);
+	} else if (s) {
+		*s = g->segments[--g->n_segments];
+	}
 }
 
 /* ---- chunks ---------------------------------------------------------------------------------- */

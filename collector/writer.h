@@ -30,7 +30,7 @@ struct gpu_state {
 	char name[NAME_MAX_ENCODED + 1]; /* of its folder */
 	bool changed;                    /* id differs from what is stored */
 	struct segment_state *segments;
-	size_t n_segments;
+	size_t n_segments, cap_segments;
 };
 
 struct writer {
@@ -43,6 +43,12 @@ struct writer {
 int writer_load(struct writer **ret, struct etcd *c, const struct fence *f, const struct hold *h,
 		int64_t segment_ns, struct err *e) must_check;
 void writer_free(struct writer *w); /* NULL is fine */
+
+/* When the last row of a segment that has chunks was stored. gpu is encoded. */
+int writer_stored_at(struct writer *w, struct etcd *c, const struct fence *f, const struct hold *h,
+		     const char *gpu, int64_t start_ns, int64_t *ret_ns, struct err *e) must_check;
+/* The segment is gone from etcd, and with the last one the GPU's identity. */
+void writer_drop_segment(struct writer *w, const char *gpu, int64_t start_ns, bool last);
 
 /* Rows of one completion, sorted into chunks to be. */
 struct intake;

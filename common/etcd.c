@@ -212,6 +212,12 @@ static size_t headers_of(const char *token, struct http_header headers[2])
 	return token && token[0] ? 2 : 1;
 }
 
+/* Every answer of etcd has a header; what has none is somebody else's. */
+static bool is_etcds(const struct json *doc)
+{
+	return json_get(doc, "header") || json_get(json_get(doc, "result"), "header");
+}
+
 static int answer_decode(struct call *k, int status, const struct strbuf *body, struct err *e)
 {
 	/* a streamed method (keepalive) answers one object a line; the first is the answer */
@@ -220,13 +226,16 @@ static int answer_decode(struct call *k, int status, const struct strbuf *body, 
 	struct json *doc = NULL;
 	int r = json_parse(body->s, len, &doc, e);
 
-	if (status != 200 || json_get(doc, "error")) {
+	if (status != 200 || json_get(doc, "error"))
 		r = etcd_error(status, doc, e);
+	else if (r)
+		r = -EIO;
+	else if (!is_etcds(doc))
+		r = err_set(e, -EIO, "an answer that is not etcd's");
+	if (r) {
 		json_free(doc);
 		return r;
 	}
-	if (r)
-		return -EIO;
 	k->doc = doc;
 	k->size = body->len;
 	return 0;

@@ -101,17 +101,17 @@ enum {
 	ETCD_SERIALIZABLE = 4, /* may be stale; for bulk pages at a known revision */
 };
 
-/* Where a prefix ends: the range end that covers every key starting with it. As everywhere here, the
- * end "" means: all keys from the first one on. */
+/* Where a prefix ends: the range end that covers every key starting with it. As everywhere here,
+ * the end "" means: all keys from the first one on. */
 void etcd_prefix_end(const char *prefix, struct strbuf *ret);
 
 /* Reads [key, end); end NULL: the one key. limit 0: all. revision 0: the newest. One request. */
 int etcd_get(struct etcd *c, const char *key, const char *end, int64_t limit, int64_t revision,
 	     int flags, struct etcd_reply *ret, struct err *e) must_check;
 
-/* Reads [key, end) page by page at one revision (revision 0: that of the first page), calling fn for
- * each key in order; a non-zero return of fn ends it and is passed on. ret_revision may be NULL; it is
- * set before the first call of fn. */
+/* Reads [key, end) page by page at one revision (revision 0: that of the first page), calling fn
+ * for each key in order; a non-zero return of fn ends it and is passed on. ret_revision may be
+ * NULL; it is set before the first call of fn. */
 int etcd_each(struct etcd *c, const char *key, const char *end, int64_t revision, int flags,
 	      int (*fn)(const struct etcd_kv *kv, void *arg), void *arg, int64_t *ret_revision,
 	      struct err *e) must_check;
@@ -152,10 +152,10 @@ void etcd_else_get(struct etcd_txn *t, const char *key, const char *end);
 int etcd_txn_send(struct etcd_txn *t, struct etcd_reply *ret, struct err *e) must_check;
 
 /* Sends until the outcome is known: after an unknown one it waits (exponential, jittered, up to
- * 3 s; -ENOSPC and -ECONNREFUSED too) and sends the same again. For transactions whose repetition is harmless and
- * whose Else tells "mine had committed" from "refused". Ends with an answer, a definite refusal, or
- * -ECANCELED. *ret_resent (may be NULL, also set on failure) says whether an earlier sending may have
- * been carried out. */
+ * 3 s; -ENOSPC and -ECONNREFUSED too) and sends the same again. For transactions whose repetition
+ * is harmless and whose Else tells "mine had committed" from "refused". Ends with an answer, a
+ * definite refusal, or -ECANCELED. *ret_resent (may be NULL, also set on failure) says whether an
+ * earlier sending may have been carried out. */
 int etcd_txn_settle(struct etcd_txn *t, struct etcd_reply *ret, bool *ret_resent, struct err *e)
 	must_check;
 

@@ -250,7 +250,8 @@ int queue_take_host(struct etcd *c, const struct fence *f, const char *host, con
 	return r;
 }
 
-int queue_release_host(struct etcd *c, const struct fence *f, const struct hold *h, struct err *e)
+int queue_release_host(struct etcd *c, const struct fence *f, const struct hold *h, bool forget,
+		       struct err *e)
 {
 	struct etcd_reply reply;
 	struct etcd_txn t;
@@ -259,7 +260,10 @@ int queue_release_host(struct etcd *c, const struct fence *f, const struct hold 
 	etcd_txn_init(&t, c);
 	if_session(&t, f);
 	if_hold(&t, h);
-	etcd_then_delete(&t, key_writer(h->host).s, NULL);
+	if (forget)
+		etcd_then_delete(&t, key_writer(h->host).s, NULL);
+	else
+		etcd_then_put(&t, key_writer(h->host).s, SLICE_LIT(""), 0);
 	r = etcd_txn_settle(&t, &reply, NULL, e);
 	etcd_txn_release(&t);
 	if (!r)
@@ -531,7 +535,6 @@ struct orphan {
 struct orphans {
 	struct orphan *list;
 	size_t n;
-	const char *host;
 	struct map alive;
 };
 
@@ -557,10 +560,6 @@ static int note_orphan(const struct etcd_kv *kv, void *arg)
 		return 0;
 	if (message_decode(ulid, kv->value, &m, NULL))
 		return 0;
-	if (o->host && strcmp(o->host, m.host)) {
-		message_release(&m);
-		return 0;
-	}
 	if ((o->n & (o->n - 1)) == 0)
 		o->list = xrealloc(o->list, (o->n ? 2 * o->n : 1) * sizeof(*o->list));
 	x = &o->list[o->n++];
@@ -621,10 +620,9 @@ static int recover_some(struct etcd *c, struct orphan *x, size_t n, int64_t max_
 	return r;
 }
 
-int queue_recover(struct etcd *c, const char *host, int64_t max_retries, struct recovered *ret,
-		  struct err *e)
+int queue_recover(struct etcd *c, int64_t max_retries, struct recovered *ret, struct err *e)
 {
-	struct orphans o = {.host = host, .alive = MAP_INIT};
+	struct orphans o = {.alive = MAP_INIT};
 	int r = etcd_each(c, KEY_CONSUMERS, key_prefix_end(KEY_CONSUMERS).s, 0, ETCD_KEYS_ONLY,
 			  note_alive, &o, NULL, e);
 

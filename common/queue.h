@@ -66,15 +66,18 @@ struct hold {
 	int64_t rev;
 };
 
-/* Becomes writer of host. expected: what /telemetry/writers/{host} is known to hold: the id of a
- * dead consumer and its mod revision, or NULL and 0. *ret_rev is the mark that the caller's mirror
- * of KEY_QUEUE_ALL must have passed before it claims for the host (see KEY_QUEUE_MARK).
+/* Becomes writer of host. old, old_rev: what /telemetry/writers/{host} is known to hold: the id of a
+ * dead consumer, or NULL where nobody is writer, and the key's mod revision (0: no key). ret->rev is
+ * also the mark that the caller's mirror of KEY_QUEUE_ALL must have passed before it claims for the
+ * host (see KEY_QUEUE_MARK). What dead consumers had claimed must be back in the queue before that
+ * (queue_recover, begun after old was seen dead).
  * -EBUSY: it is somebody else's, or old is not dead. -EOWNERDEAD: our session is gone. */
 int queue_take_host(struct etcd *c, const struct fence *f, const char *host, const char *old,
 		    int64_t old_rev, struct hold *ret, struct err *e) must_check;
-/* Hands it over: deletes the writer key. The caller has no claim of the host left. */
-int queue_release_host(struct etcd *c, const struct fence *f, const struct hold *h, struct err *e)
-	must_check;
+/* Hands it over: the writer key stays, with no writer in it, or, where the host has nothing stored
+ * (forget), goes. The caller has no claim of the host left. */
+int queue_release_host(struct etcd *c, const struct fence *f, const struct hold *h, bool forget,
+		       struct err *e) must_check;
 
 /* The mirror of the queue watches the marks too: one is put in the transaction that takes a host, so
  * that its event says "all that happened to the queue before is known here". */
@@ -129,9 +132,8 @@ struct recovered {
 };
 
 /* Gives back or dead-letters what dead consumers hold: all claims of consumers that have no session
- * key now, of one host (its name as in messages) or of all (NULL). A claim with max_retries attempts
- * goes to the dead letters. Adds to *ret. */
-int queue_recover(struct etcd *c, const char *host, int64_t max_retries, struct recovered *ret,
-		  struct err *e) must_check;
+ * key now. A claim with max_retries attempts goes to the dead letters. Adds to *ret. */
+int queue_recover(struct etcd *c, int64_t max_retries, struct recovered *ret, struct err *e)
+	must_check;
 
 #endif

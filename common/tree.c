@@ -305,6 +305,7 @@ void tree_commit(struct tree *t, int64_t revision)
 
 	pthread_rwlock_wrlock(&t->lock);
 	apply_ops(t);
+	t->model->revision = revision;
 	model_publish(t->model, &ch);
 	t->revision = revision;
 	t->version += t->ops != NULL;
@@ -329,6 +330,7 @@ void tree_list_end(struct tree *t, int64_t revision)
 
 	if (!m)
 		return;
+	m->revision = revision;
 	model_inherit(m, old, &ch);
 	model_publish(m, &ch);
 	m->listing = false;

@@ -21,6 +21,7 @@ static void set_times(struct attr *a, int64_t mtime, int64_t ctime, int64_t revi
 
 static void times_of_host(const struct host *h, struct attr *a)
 {
+	set_times(a, 0, 0, h->changed_rev);
 	map_each (&h->gpus, i) {
 		const struct gpu *g = h->gpus.entries[i].value;
 

@@ -51,7 +51,8 @@ struct segment {
 	uint32_t n, cap;
 	/* As published. bytes counts the rows from position 0 without a gap, no header line. */
 	bool listed, sane, dirty;
-	bool gap_known;        /* its gap was in a list: nothing that another list would fill */
+	bool gap_known; /* its gap was in a list, or chunks were deleted: no list would fill it */
+	bool dropped;   /* a chunk, since it was published */
 	struct mono gap_since; /* 0: no gap */
 	int64_t bytes, rows, max_ns, stored_ns, revision;
 	int64_t high; /* most bytes ever shown; it is not listed while it has fewer */
@@ -111,13 +112,15 @@ struct gpu {
 	int64_t last_ns, stored_ns, revision; /* published: newest latest, newest commit */
 	uint64_t listed_as;                   /* incarnation that readers know */
 	struct counts counted;
+	int64_t lost_rev; /* of the commit that last took something away */
 	bool listed, dirty, changed;
 };
 
 struct host {
 	char *name; /* encoded */
 	struct map gpus;
-	uint32_t listed; /* GPUs */
+	uint32_t listed;     /* GPUs */
+	int64_t changed_rev; /* of the commit in which one came or went */
 	struct host *gone_next;
 };
 
@@ -127,6 +130,7 @@ struct model {
 	struct gpu *dirty;
 	int64_t last_ns;   /* newest of all GPUs' */
 	int64_t stored_ns; /* newest commit ever seen */
+	int64_t revision;  /* being published */
 	uint32_t gaps;     /* segments with a gap_since */
 	bool recheck;      /* a latest was lost that older segments may have */
 	bool listing;      /* gaps found now are not worth another list */

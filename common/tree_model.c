@@ -250,6 +250,7 @@ void model_drop_chunk(struct model *m, const struct data_key *key)
 	 * namesakes before that; the newest are asked first. */
 	for (uint32_t i = gpu_segment_index(g, key->first_ns + 1, 0); i-- > 0;)
 		if (segment_drop(g->segments[i], id)) {
+			g->segments[i]->dropped = true;
 			gpu_mark(m, g);
 			return;
 		}

@@ -58,7 +58,7 @@ static void note_gap(struct model *m, struct segment *s, bool gap)
 {
 	if (!gap)
 		s->gap_known = false;
-	else if (m->listing)
+	else if (m->listing || s->dropped)
 		s->gap_known = true;
 	gap = gap && !s->gap_known;
 	if (gap && !s->gap_since.ns) {
@@ -88,7 +88,7 @@ static void add_up(struct model *m, struct segment *s)
 		s->sane |= rec->sane;
 	}
 	note_gap(m, s, i < s->n);
-	s->dirty = false;
+	s->dirty = s->dropped = false;
 }
 
 static bool can_show(const struct gpu *g, const struct segment *s)
@@ -194,7 +194,7 @@ static void publish_segments(struct model *m, struct gpu *g, struct changes *ch)
 
 /* ---- series ---------------------------------------------------------------------------------- */
 
-static void publish_series(struct gpu *g, struct changes *ch)
+static void publish_series(const struct model *m, struct gpu *g, struct changes *ch)
 {
 	uint32_t n = g->ident ? g->ident->id->n_series : 0;
 
@@ -208,6 +208,8 @@ static void publish_series(struct gpu *g, struct changes *ch)
 			tell_series(ch, CHANGE_SERIES_REMOVED, g, i);
 		else if (shown && s->dirty)
 			tell_series(ch, CHANGE_LATEST, g, i);
+		if (!shown && s->listed)
+			g->lost_rev = m->revision;
 		s->listed = shown;
 		s->dirty = false;
 	}
@@ -236,7 +238,7 @@ static void sum_up(struct model *m, struct gpu *g)
 	struct counts c = {0};
 
 	g->last_ns = last_seen(g);
-	g->revision = g->ident_rev;
+	g->revision = MAX(g->ident_rev, g->lost_rev);
 	g->stored_ns = 0;
 	for (uint32_t i = 0; i < g->n_segments; i++) {
 		const struct segment *s = g->segments[i];
@@ -261,6 +263,7 @@ static void set_listed(struct model *m, struct gpu *g, bool listed)
 	g->listed = listed;
 	g->listed_as = listed ? g->ident->id->incarnation : 0;
 	g->host->listed += listed ? 1U : -1U;
+	g->host->changed_rev = m->revision;
 	m->n_gpus += listed ? 1ULL : -1ULL;
 }
 
@@ -322,7 +325,7 @@ static void publish_gpu(struct model *m, struct gpu *g, struct changes *ch)
 
 	publish_folder(m, g, ch);
 	publish_segments(m, g, ch);
-	publish_series(g, ch);
+	publish_series(m, g, ch);
 	sum_up(m, g);
 	m->stored_ns = MAX(m->stored_ns, g->stored_ns);
 	if (!g->ident && !g->n_segments)

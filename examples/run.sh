@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The whole system on this machine: what `make run` starts.
 #
-#   etcd ◄─ gputel-streamer --csv data/telemetry.csv --loop
+#   etcd ◄─ gputel-streamer --csv data/telemetry.csv --loop --speed 15
 #    ├────► gputel-collector
 #    └────► gputel-fs  ./mnt/<host>/<gpu>/…
 #
@@ -101,8 +101,19 @@ private_etcd() {
 	export ETCD_ENDPOINTS=$client
 }
 
-first_value() { compgen -G "$mount/*/*/metrics/DCGM_FI_DEV_GPU_UTIL" 2>/dev/null | head -n 1; }
-status() { sed -n "s/^$1=//p" "$mount/.meta/status" 2>/dev/null || true; }
+# No $(…) from here on where a signal may come in: bash 5.2 can stumble over a trap inside one.
+first_value() {
+	local found=("$mount"/*/*/metrics/DCGM_FI_DEV_GPU_UTIL)
+	value=${found[0]}
+	cat "$value" >/dev/null 2>&1
+}
+
+progress() {
+	printf '%(%T)T  ' -1
+	awk -F= '{ v[$1] = $2 }
+		END { printf "%d rows published, %d stored, %d messages queued, etcd %s",
+		      v["rows_published"], v["rows_stored"], v["queue_depth"], v["etcd"] }' "$mount/.meta/status" || true
+}
 
 for program in streamer collector fs; do
 	[ -x "$bin/gputel-$program" ] || die "$bin/gputel-$program is missing: run make first"
@@ -115,10 +126,10 @@ if ! mounted && [ ! -d "$mount" ]; then mkdir -p "$mount" && made_mount=1; fi
 [ -n "${ETCD_ENDPOINTS:-}" ] || private_etcd
 start collector "$bin/gputel-collector"
 start fs "$bin/gputel-fs" -f "$mount"
-start streamer "$bin/gputel-streamer" --csv "$csv" --loop
+start streamer "$bin/gputel-streamer" --csv "$csv" --loop --speed 15 # a scrape a second
 
 echo "starting (etcd at $ETCD_ENDPOINTS) …"
-until mounted && value=$(first_value) && [ -n "$value" ] && cat "$value" >/dev/null 2>&1; do
+until mounted && first_value; do
 	alive
 	if ((SECONDS > ready_s)); then
 		for name in "${!pid[@]}"; do echo "--- $name" && tail -n 5 "$work/$name.log"; done >&2
@@ -142,11 +153,13 @@ TRY
 
 next=0
 while alive; do
-	line="$(date +%T)  published $(status messages_published)  stored $(status messages_processed) messages, queue $(status queue_depth)"
 	if [ -t 1 ]; then
-		printf '\r%s\033[K' "$line"
+		printf '\r'
+		progress
+		printf '\033[K'
 	elif ((SECONDS >= next)); then
-		echo "$line"
+		progress
+		echo
 		next=$((SECONDS + 10))
 	fi
 	sleep 0.5

@@ -12,6 +12,7 @@ PROGRAMS = {  # a command line that is complete
     "collector": [],
     "fs": ["mountpoint"],
 }
+OWN_NUMBER = {"streamer": "MQ_BATCH_SIZE", "collector": "MQ_BATCH_SIZE", "fs": "FS_WORKERS"}
 
 pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.parametrize("program", PROGRAMS)]
 
@@ -51,7 +52,7 @@ def test_help_names_the_programs_own_options(program):
 
 
 def test_a_right_configuration_passes_the_check(program):
-    result = call(program, "--check-config", *PROGRAMS[program], MQ_BATCH_SIZE="7", LOG_LEVEL="debug")
+    result = call(program, "--check-config", *PROGRAMS[program], LOG_LEVEL="debug", **{OWN_NUMBER[program]: "7"})
     assert (result.returncode, result.stderr) == (0, "")
 
 
@@ -81,7 +82,7 @@ def test_secrets_are_masked(program):
 
 
 @pytest.mark.parametrize("variable, value", [
-    ("MQ_BATCH_SIZE", "zero"), ("MQ_BATCH_SIZE", "0"), ("MQ_BATCH_SIZE", "10001"), ("MQ_BATCH_SIZE", "12 "),
+    ("ETCD_MAX_INFLIGHT", "many"), ("ETCD_MAX_INFLIGHT", "0"), ("ETCD_MAX_INFLIGHT", "12 "), ("ETCD_MAX_INFLIGHT", ""),
     ("ETCD_REQUEST_TIMEOUT", "5"), ("ETCD_REQUEST_TIMEOUT", "-5s"), ("SHUTDOWN_TIMEOUT", "1h30"),
     ("LOG_LEVEL", "loud"), ("LOG_FORMAT", "xml"), ("ETCD_ENDPOINTS", "ftp://etcd:2379"), ("ETCD_MAX_INFLIGHT", "0x10"),
 ])
@@ -91,10 +92,17 @@ def test_a_malformed_value_is_an_error_that_names_variable_and_value(program, va
     assert variable in result.stderr and value.strip() in result.stderr
 
 
+@pytest.mark.parametrize("value", ["zero", "0", "10001", "-1"])
+def test_a_number_out_of_its_range_is_an_error(program, value):
+    result = call(program, *PROGRAMS[program], **{OWN_NUMBER[program]: value})
+    assert result.returncode == 2, result.stderr
+    assert OWN_NUMBER[program] in result.stderr and value in result.stderr
+
+
 def test_the_check_names_every_fault(program):
-    result = call(program, "--check-config", *PROGRAMS[program], MQ_BATCH_SIZE="many", LOG_LEVEL="loud")
+    result = call(program, "--check-config", *PROGRAMS[program], LOG_LEVEL="loud", **{OWN_NUMBER[program]: "many"})
     assert result.returncode == 2
-    assert all(word in result.stderr for word in ("MQ_BATCH_SIZE", "many", "LOG_LEVEL", "loud"))
+    assert all(word in result.stderr for word in (OWN_NUMBER[program], "many", "LOG_LEVEL", "loud"))
 
 
 def test_an_unknown_name_in_the_file_is_an_error_with_its_line(program, tmp_path):
@@ -120,7 +128,7 @@ def test_an_incomplete_or_overlong_command_line_is_a_usage_error(program):
                           ["--csv", "a.csv", "--rate", "0"], ["--csv", "a.csv", "--time", "never"],
                           ["--csv", "a.csv", "--wait=soon"]],
              "collector": [["stray"], ["--drain=yes"]],
-             "fs": [[], ["-o"], ["one", "two"]]}
+             "fs": [[], ["-o"], ["one", "two", "three"]]}
     for args in wrong[program]:
         result = call(program, *args)
         assert result.returncode == 2, (args, result.stderr)

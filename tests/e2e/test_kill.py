@@ -41,7 +41,7 @@ def test_every_row_is_there_once_and_in_order_after_kills_at_random_moments(own_
     assert last.published + last.duplicate == 100_000
     wait_for_rows(mount, Expected(rows))
     assert_tree(own_system.mount(), Expected(rows))
-    wait_until(lambda: not own_system.keys("/queue/") and not own_system.keys("/processing/"), 10, "an empty queue")
+    wait_until(lambda: not own_system.keys("/queue/telemetry/") and not own_system.keys("/processing/"), 10, "an empty queue")
     assert not own_system.keys("/deadletter/") and not own_system.keys("/payload/")
 
 

@@ -3,6 +3,7 @@ import os
 import re
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -187,24 +188,23 @@ def test_tail_follows_a_live_log(system, tmp_path):
     assert (tmp_path / "tail.out").read_bytes() == (mount / "host-1/0/telemetry.csv").read_bytes()
 
 
-def test_state_goes_from_live_to_stale_to_lost(system, tmp_path):
+def test_state_follows_the_age_of_the_newest_sample(system, tmp_path):
+    """live up to STALE_AFTER (60 s), lost after ten times that; without new rows it changes by itself."""
     system.collector()
-    mount = system.mount(STALE_AFTER="1s")
-    file = write_csv(tmp_path / "a.csv", [row(0, 55)])
-    system.stream("--csv", file, "--wait", "--time", "now")
-    wait_until(mount.gpus, 10, "the GPU")
-    seen = []
+    mount = system.mount()
+    now = int(time.time())
+    ages = [0, 57, 120, 597, 700]
+    rows = [{**row(value=55, gpu=str(g)), "timestamp": str(now - age)} for g, age in enumerate(ages)]
+    system.stream("--csv", write_csv(tmp_path / "a.csv", rows), "--wait")
 
-    def lost():
-        state = mount.read("host-1/0/state").strip()
-        if not seen or seen[-1] != state:
-            seen.append(state)
-            prom = re.findall(r"^DCGM_FI_DEV_GPU_UTIL\{.*host-1.*\} 55\b", mount.read("host-1/0/latest.prom"), re.M)
-            assert state != "live" or len(prom) == 1
-        return state == "lost"
-    wait_until(lost, 15, "a lost GPU")
-    assert seen == ["live", "stale", "lost"]
-    assert mount.read(f"host-1/0/{UTIL}") == "55\n", "the last value stays"
+    def states():
+        return [mount.read(f"host-1/{g}/state").strip() for g in range(len(ages))]
+    wait_until(lambda: len(mount.gpus()) == len(ages), 10, "the GPUs")
+    early = states()
+    assert early[0] == "live" and early[2] == "stale" and early[4] == "lost"
+    assert re.findall(r"^DCGM_FI_DEV_GPU_UTIL\{.*host-1.*\} 55\b", mount.read("host-1/0/latest.prom"), re.M)
+    wait_until(lambda: states() == ["live", "stale", "stale", "lost", "lost"], 10, "states by age")
+    assert mount.read(f"host-1/4/{UTIL}") == "55\n", "the last value stays"
 
 
 def test_a_gpu_that_moves_to_another_host_is_linked_where_it_is(system, tmp_path):

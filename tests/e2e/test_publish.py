@@ -55,7 +55,7 @@ def test_several_files_are_summed_up(system, tmp_path):
 
 def test_nothing_stays_in_the_queue_and_each_gpu_has_an_identity(reference):
     system = reference.system
-    wait_until(lambda: not system.keys("/queue/") and not system.keys("/processing/"), 5, "an empty queue")
+    wait_until(lambda: not system.keys("/queue/telemetry/") and not system.keys("/processing/"), 5, "an empty queue")
     assert not system.keys("/payload/")
     assert not system.keys("/deadletter/")
     assert len(system.keys("/telemetry/gpus/")) == 247
@@ -158,7 +158,7 @@ def test_wait_with_a_limit_ends_there(system, tmp_path):
 
 def test_wait_cut_short_by_a_signal_exits_3(system, tmp_path):
     streamer = system.streamer("--csv", write_csv(tmp_path / "a.csv", fleet(50)), "--wait")
-    wait_until(lambda: len(system.keys("/queue/")) > 0, 10, "messages in the queue")
+    wait_until(lambda: len(system.keys("/queue/telemetry/")) > 0, 10, "messages in the queue")
     wait_until(lambda: re.search("no .*collector", streamer.log()), 5, "waiting")
     assert streamer.stop() == 3
 
@@ -182,9 +182,9 @@ def test_a_file_cut_short_by_a_signal_exits_3_and_the_next_run_does_the_rest(sys
 def test_drain_ends_when_nothing_is_queued_or_claimed(system, tmp_path):
     rows = list(fleet(5000, hosts=12))
     system.stream("--csv", write_csv(tmp_path / "a.csv", rows))
-    assert system.keys("/queue/")
+    assert system.keys("/queue/telemetry/")
     assert system.collector("--drain").wait() == 0
-    assert not system.keys("/queue/") and not system.keys("/processing/")
+    assert not system.keys("/queue/telemetry/") and not system.keys("/processing/")
     assert_tree(system.mount(), Expected(rows))
 
 
@@ -255,13 +255,14 @@ def test_loop_goes_on_with_present_times_until_it_is_told_to_stop(system, tmp_pa
     streamer = system.streamer("--csv", file, "--loop", "--rate", "200")
 
     def length():
-        return sum(mount.read(f"host-1/0/history/{f}").count("\n") - 1 for f in mount.names("host-1/0/history"))
-    wait_until(lambda: length() > 15, 20, "a third pass over the file")
+        return sum(mount.read(f"host-1/{g}/history/{f}").count("\n") - 1
+                   for g in (0, 1) for f in mount.names(f"host-1/{g}/history"))
+    wait_until(lambda: length() > 30, 20, "a fourth pass over the file")
     assert mount.read("host-1/0/state") == "live\n"
     assert abs(nanoseconds(parse_rows(mount.read("host-1/0/telemetry.csv"))[-1][0]) - time.time_ns()) < 20e9 * SLOW
     assert streamer.stop() == 0
     published = int(re.search(r"published=(\d+)", streamer.out())[1])
-    wait_until(lambda: 2 * length() == published, 10, "what was published is stored")
+    wait_until(lambda: length() == published, 10, "what was published is stored")
 
 
 def test_a_missing_file_is_an_error_after_the_other_files(system, tmp_path):

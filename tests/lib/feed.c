@@ -118,8 +118,8 @@ static uint32_t attribution_of(struct making *m, struct feed *f, const struct fe
 
 static void offer(struct chunk_series *s, const struct row *row, uint32_t at, bool ahead)
 {
-	if (s->row != UINT32_MAX && (ahead > s->ahead || (ahead == s->ahead &&
-							    row->time.ns < s->time.ns)))
+	if (s->row != UINT32_MAX &&
+	    (ahead > s->ahead || (ahead == s->ahead && row->time.ns < s->time.ns)))
 		return;
 	s->time = row->time;
 	s->row = at;
@@ -138,10 +138,9 @@ static void make_row(struct making *m, struct feed *f, const struct feed_row *ro
 	};
 	offer(&m->series[m->rows[i].series], &m->rows[i], i,
 	      row->ns > m->c.stored_ns + CHUNK_AHEAD_NS);
-	m->c.csv_bytes += (int64_t)render_row_len(
-		m->rows[i].time, m->rows[i].value,
-		&f->id->series[m->series[m->rows[i].series].id],
-		&m->attributions[m->rows[i].attribution]);
+	m->c.csv_bytes += (int64_t)render_row_len(m->rows[i].time, m->rows[i].value,
+						  &f->id->series[m->series[m->rows[i].series].id],
+						  &m->attributions[m->rows[i].attribution]);
 	m->c.min_ns = i ? MIN(m->c.min_ns, row->ns) : row->ns;
 	m->c.max_ns = MAX(m->c.max_ns, row->ns);
 }
@@ -165,7 +164,8 @@ static void encode(struct feed_store *s, struct feed *f, struct feed_chunk *out,
 	pthread_mutex_unlock(&s->lock);
 }
 
-/* Tables were filled in order of appearance; every index of a series is set anew when all are in. */
+/* Tables were filled in order of appearance; every index of a series is set anew when all are in.
+ */
 static struct feed_chunk *make(struct feed_store *s, struct feed *f, struct feed_chunk *out,
 			       struct chunk_commit *commits, uint32_t n_commits)
 {

@@ -1,5 +1,5 @@
-/* A store in memory for tests of the tree: makes chunks as a collector would, keeps their values and
- * bodies to be fetched, and feeds any number of trees with them. */
+/* A store in memory for tests of the tree: makes chunks as a collector would, keeps their values
+ * and bodies to be fetched, and feeds any number of trees with them. */
 #ifndef GPUTEL_TEST_FEED_H
 #define GPUTEL_TEST_FEED_H
 

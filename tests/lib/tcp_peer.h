@@ -37,8 +37,7 @@ struct tcp_peer {
 	} connections[TCP_PEER_CONNECTIONS];
 };
 
-/* The caller sets manner, answer and arg before, and may change manner while no call is under way.
- */
+/* The caller sets manner, answer and arg before; manner may be changed between calls. */
 void tcp_peer_start(struct tcp_peer *p);
 void tcp_peer_stop(struct tcp_peer *p);
 

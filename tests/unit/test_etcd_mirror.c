@@ -519,32 +519,23 @@ TEST(cancel_ends_a_mirror)
 
 /* ---- a server of our own -------------------------------------------------------------------- */
 
-/* base64: /p is L3A=, /p/a is L3AvYQ==, /p/b is L3AvYg== */
+/* In base64: /p/a is L3AvYQ==, /p/b is L3AvYg==, x is eA==. */
+#define A "L3AvYQ=="
+#define B "L3AvYg=="
 #define KV(key, rev)                                                                               \
-	"{\"kv\":{\"key\":\"" key "\",\"mod_revision\":\"" #rev "\",\"value\":\"eA==\"}}"
-#define GONE(key, rev)                                                                             \
-	"{\"type\":\"DELETE\",\"kv\":{\"key\":\"" key "\",\"mod_revision\":\"" #rev "\"}}"
+	"\"kv\":{\"key\":\"" key "\",\"mod_revision\":\"" rev "\","                                \
+	"\"value\":\"eA==\"}"
+#define PUT(key, rev)   "{" KV(key, rev) "}"
+#define GONE(key, rev)  "{\"type\":\"DELETE\"," KV(key, rev) "}"
+#define RESULT(content) "{\"result\":{\"header\":{\"revision\":\"9\"}" content "}}\n"
+#define EVENTS(events)  RESULT(",\"events\":[" events "]")
 
 static const char watch_answer[] =
-	"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
-	"{\"result\":{\"header\":{\"revision\":\"5\"},\"created\":true}}\n"
-	/* seen already; three revisions in one response, one of them of two keys */
-	"{\"result\":{\"header\":{\"revision\":\"9\"},\"events\":[" KV("L3AvYQ==", 4) "," KV(
-		"L3AvYQ==",
-		6) "," KV("L3AvYQ==",
-			  7) "," KV("L3AvYg==",
-				    7) "," GONE("L3AvYQ==",
-						8) "]}}\n"
-						   /* back in time, as 3.4.23 can */
-						   "{\"result\":{\"header\":{\"revision\":\"9\"},"
-						   "\"events\":[" KV(
-							   "L3AvYQ==",
-							   7) "]}}\n"
-							      "{\"result\":{\"header\":{"
-							      "\"revision\":\"9\"}}}\n"
-							      "{\"result\":{\"header\":{"
-							      "\"revision\":\"9\"},\"events\":[" KV(
-								      "L3AvYg==", 10) "]}}\n";
+	"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" RESULT(",\"created\":true")
+	/* seen already; then three revisions in one response, one of them of two keys */
+	EVENTS(PUT(A, "4") "," PUT(A, "6") "," PUT(A, "7") "," PUT(B, "7") "," GONE(A, "8"))
+	/* back in time, as 3.4.23 can; progress; one more */
+	EVENTS(PUT(A, "7")) RESULT("") EVENTS(PUT(B, "10"));
 
 static char *gateway(const char *request, void *arg)
 {

@@ -154,6 +154,7 @@ TEST(an_answer_that_is_not_etcds_is_unknown)
 {
 	static const char *const answers[] = {
 		"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
 		"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 5\r\n\r\nhello",
 		"HTTP/1.1 503 x\r\nContent-Length: 59\r\n\r\n"
 		"{\"error\":\"etcdserver: leader changed\",\"message\":\"\",\"code\":14}"};
@@ -224,9 +225,9 @@ TEST(a_silent_endpoint_leaves_a_read_time_for_the_next)
 	peer_free(silent);
 }
 
-static char *answer_empty(const char *request, void *arg)
+static char *answer_headers_only(const char *request, void *arg)
 {
-	return tcp_peer_ok("{}");
+	return tcp_peer_ok("{\"header\":{}}");
 }
 
 /* ---- circuit breaker and reachability ------------------------------------------------------- */
@@ -237,7 +238,7 @@ TEST(a_circuit_opens_after_failures_and_one_trial_closes_it)
 	struct etcd_stats stats;
 	struct etcd *c;
 
-	peer_start(&p, PEER_RESETS, answer_empty);
+	peer_start(&p, PEER_RESETS, answer_headers_only);
 	c = client(p->endpoint);
 	for (int i = 0; i < 3; i++)
 		CHECK_EQ_INT(put(c), -ECONNRESET);

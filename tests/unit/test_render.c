@@ -43,9 +43,10 @@ TEST(a_row_is_its_fields_as_stored)
 TEST(fields_are_quoted_only_where_they_must)
 {
 	struct series labelled = SERIES("METRIC", "a=\"x\",b=\"y\"");
-	struct attribution odd = {
-		.uuid = {"GPU 1", 5}, .container = {"a\nb", 3}, .pod = {"\"", 1},
-		.namespace = {"\r", 1}};
+	struct attribution odd = {.uuid = {"GPU 1", 5},
+				  .container = {"a\nb", 3},
+				  .pod = {"\"", 1},
+				  .namespace = {"\r", 1}};
 
 	check_row(&labelled, &odd, "1",
 		  "2025-07-18T20:14:41.5Z,METRIC,1,GPU 1,\"a\nb\",\"\"\"\",\"\r\","
@@ -54,9 +55,9 @@ TEST(fields_are_quoted_only_where_they_must)
 
 TEST(a_value_is_a_json_number_as_it_was_written_or_a_string)
 {
-	static const char *const numbers[] = {"0",     "-0",	"117.77",	    "67.351000",
-					      "7e-06", "1E+9", "18446744073709551616"};
-	static const char *const strings[] = {"",   "-",   "01",  "+1",  ".5",	 "5.",
+	static const char *const numbers[] = {
+		"0", "-0", "117.77", "67.351000", "7e-06", "1E+9", "18446744073709551616"};
+	static const char *const strings[] = {"",   "-",   "01",  "+1",  ".5", "5.",
 					      "1e", "1e+", "inf", "0x1", "1 ", "1.2.3"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
