@@ -1,5 +1,6 @@
 # make                      all programs, into bin/
 # make SAN=address|undefined|thread ...   the same beside it, in build/<SAN>/bin
+# make FAILPOINTS=1 ...     the same with failpoints (common/failpoint.h), in build/failpoints/bin
 # make test | check | run   see README.md
 
 PROGRAMS := streamer collector fs bridge
@@ -9,8 +10,8 @@ PACKAGES := gcc make pkg-config libfuse3-dev fuse3 libcurl4-openssl-dev libjanss
 PYTHON   := /usr/bin/python3
 
 SAN     ?=
-B       := build/$(or $(SAN),release)
-BIN     := $(if $(SAN),$(B)/bin,bin)
+B       := build/$(or $(SAN),$(if $(FAILPOINTS),failpoints,release))
+BIN     := $(if $(SAN)$(FAILPOINTS),$(B)/bin,bin)
 
 CC       = gcc
 OPT     ?= -O2 -g
@@ -18,7 +19,7 @@ WARN    := -Wall -Wextra -Wno-unused-parameter -Wmissing-prototypes -Wstrict-pro
 	-Wold-style-definition -Wshadow -Wvla -Wpointer-arith -Wwrite-strings -Wundef -Wformat=2
 HARDEN  := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer, \
 	-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fPIE
-CFLAGS  := -std=gnu17 -D_GNU_SOURCE -Icommon $(OPT) $(WARN) $(HARDEN) -pthread
+CFLAGS  := -std=gnu17 -D_GNU_SOURCE $(if $(FAILPOINTS),-DGPUTEL_FAILPOINTS) -Icommon $(OPT) $(WARN) $(HARDEN) -pthread
 LDFLAGS := $(if $(SAN),-fsanitize=$(SAN)) -pthread -pie -Wl,-z,relro,-z,now,--as-needed
 
 # Stretches the deadlines of tests.

@@ -58,7 +58,7 @@ static int agree_once(struct collector *k, struct err *e)
 	int r;
 
 	snprintf(text, sizeof(text), "{\"v\":1,\"segment_s\":%lld}", (long long)segment_s);
-	etcd_txn_init(&t, k->etcd);
+	etcd_txn_init(&t, k->etcd, "agree");
 	etcd_if_create(&t, KEY_CONFIG, 0);
 	etcd_then_put(&t, KEY_CONFIG, slice_str(text), 0);
 	etcd_else_get(&t, KEY_CONFIG, NULL);
@@ -188,7 +188,7 @@ static bool is_drained(struct collector *k)
 	struct etcd_txn t;
 	bool drained = false;
 
-	etcd_txn_init(&t, k->etcd);
+	etcd_txn_init(&t, k->etcd, "drained");
 	etcd_if_range_mod_below(&t, KEY_QUEUE, key_prefix_end(KEY_QUEUE).s, 1);
 	etcd_if_range_mod_below(&t, KEY_PROCESSING, key_prefix_end(KEY_PROCESSING).s, 1);
 	if (!etcd_txn_send(&t, &reply, NULL)) {

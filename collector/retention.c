@@ -52,7 +52,7 @@ static int drop_segment(struct etcd *c, const struct writer *w, const struct fen
 	struct etcd_txn t;
 	int r;
 
-	etcd_txn_init(&t, c);
+	etcd_txn_init(&t, c, "drop_segment");
 	etcd_if_create(&t, key_consumer(f->consumer).s, f->session);
 	etcd_if_mod(&t, key_writer(h->host).s, h->rev);
 	etcd_then_delete(&t, key_data_from(w->host, s->gpu, s->start_ns).s,

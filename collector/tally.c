@@ -116,7 +116,7 @@ static int fold_one(struct etcd *c, struct fold *f, const char *consumer, struct
 	f->sum = (struct tally){0};
 	f->total_rev = 0;
 	f->n = 0;
-	etcd_txn_init(&f->t, c);
+	etcd_txn_init(&f->t, c, "fold");
 	r = etcd_each(c, KEY_STATS, key_prefix_end(KEY_STATS).s, 0, 0, gather, f, NULL, e);
 	if (!r && f->n) {
 		strbuf_init(&total, 4096);

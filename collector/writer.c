@@ -19,7 +19,7 @@ static void decision_begin(struct decision *d, struct etcd *c, const struct fenc
 			   const struct hold *h)
 {
 	*d = (struct decision){0};
-	etcd_txn_init(&d->t, c);
+	etcd_txn_init(&d->t, c, "writer_read");
 	etcd_if_create(&d->t, key_consumer(f->consumer).s, f->session);
 	etcd_if_mod(&d->t, key_writer(h->host).s, h->rev);
 	etcd_then_delete(&d->t, KEY_WRITERS "-", NULL);

@@ -105,8 +105,7 @@ static void on_file_line(const char *name, const char *value, int line, void *ar
 	for (size_t i = 0; i < conf_vars_count; i++) {
 		if (strcmp(conf_vars[i].name, name) != 0)
 			continue;
-		if (known(l, i))
-			assign(l, i, value, SOURCE_FILE, line);
+		assign(l, i, value, SOURCE_FILE, line);
 		return;
 	}
 	fault(l, "%s:%d: %s: unknown variable", l->file, line, name);
@@ -118,7 +117,8 @@ static void on_disagreement(const char *text, void *arg)
 }
 
 /* From the lowest rank to the highest, so that the last one stands. A malformed value is a fault
- * even where a higher rank hides it. */
+ * even where a higher rank hides it, and in every program, whether it uses the variable or not: one
+ * file and one environment serve them all. */
 static void load_variables(struct loader *l)
 {
 	struct err e;
@@ -128,7 +128,7 @@ static void load_variables(struct loader *l)
 	if (l->file && envfile_read(l->file, on_file_line, l, &e) < 0)
 		fault(l, "--config: %s", e.text);
 	for (size_t i = 0; i < conf_vars_count; i++) {
-		const char *text = known(l, i) ? getenv(conf_vars[i].name) : NULL;
+		const char *text = getenv(conf_vars[i].name);
 
 		if (text)
 			assign(l, i, text, SOURCE_ENVIRONMENT, 0);

@@ -122,7 +122,7 @@ int etcd_each(struct etcd *c, const char *key, const char *end, int64_t revision
  * many operations, too large) are sticky and come out at etcd_txn_send as -E2BIG.
  *
  *	struct etcd_txn t;
- *	etcd_txn_init(&t, c);
+ *	etcd_txn_init(&t, c, "example");
  *	etcd_if_mod(&t, key, 17);
  *	etcd_then_put(&t, key, value, 0);
  *	etcd_else_get(&t, key, NULL);
@@ -131,12 +131,14 @@ int etcd_each(struct etcd *c, const char *key, const char *end, int64_t revision
  */
 struct etcd_txn {
 	struct etcd *client;
+	const char *name;
 	struct strbuf compare, then, orelse; /* JSON list items */
 	int n_compare, n_then, n_else;
 	size_t bytes; /* about what etcd counts, for packing: keys, values, 32 per operation */
 };
 
-void etcd_txn_init(struct etcd_txn *t, struct etcd *c);
+/* name: what it does, for failpoints (failpoint.h); borrowed. */
+void etcd_txn_init(struct etcd_txn *t, struct etcd *c, const char *name);
 void etcd_txn_reset(struct etcd_txn *t);
 void etcd_txn_release(struct etcd_txn *t);
 

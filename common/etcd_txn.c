@@ -1,4 +1,5 @@
 #include "etcd_internal.h"
+#include "failpoint.h"
 
 #define LIST_MAX      (3 << 20) /* ceiling of each list: ETCD_TXN_BYTES in base64, and fields */
 #define OP_OVERHEAD   32        /* at most, in etcd's encoding */
@@ -7,9 +8,9 @@
 
 /* ---- building ------------------------------------------------------------------------------- */
 
-void etcd_txn_init(struct etcd_txn *t, struct etcd *c)
+void etcd_txn_init(struct etcd_txn *t, struct etcd *c, const char *name)
 {
-	*t = (struct etcd_txn){.client = c};
+	*t = (struct etcd_txn){.client = c, .name = name};
 	strbuf_init(&t->compare, LIST_MAX);
 	strbuf_init(&t->then, LIST_MAX);
 	strbuf_init(&t->orelse, LIST_MAX);
@@ -183,7 +184,9 @@ int etcd_txn_settle(struct etcd_txn *t, struct etcd_reply *ret, bool *ret_resent
 	while (!r) {
 		if (ret_resent)
 			*ret_resent = maybe_done;
+		failpoint(t->name, "send");
 		r = txn_call(t->client, &body, ret, e);
+		failpoint(t->name, "receive");
 		if (!etcd_transient(r))
 			break;
 		maybe_done |= etcd_unknown(r);

@@ -91,7 +91,7 @@ static int read_counts(struct etcd *c, struct figures *f, struct err *e)
 	strbuf_init(&stats_end, KEY_MAX);
 	etcd_prefix_end(KEY_PRODUCERS, &producers_end);
 	etcd_prefix_end(KEY_STATS, &stats_end);
-	etcd_txn_init(&txn, c);
+	etcd_txn_init(&txn, c, "figures");
 	etcd_then_get(&txn, KEY_PRODUCERS, producers_end.s);
 	etcd_then_get(&txn, KEY_STATS, stats_end.s);
 	r = etcd_txn_send(&txn, &reply, e);

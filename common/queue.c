@@ -90,7 +90,7 @@ int queue_open_producer(struct etcd *c, struct producer *p, struct err *e)
 
 	next.epoch++;
 	next.updated_ns = wall_now_ns();
-	etcd_txn_init(&t, c);
+	etcd_txn_init(&t, c, "open_producer");
 	etcd_if_mod(&t, key_producer(p->source).s, p->mod_rev);
 	put_producer(&t, &next);
 	etcd_else_get(&t, key_producer(p->source).s, NULL);
@@ -179,7 +179,7 @@ static int publish_once(struct etcd *c, struct producer *p, const struct produce
 	struct etcd_txn t;
 	int r;
 
-	etcd_txn_init(&t, c);
+	etcd_txn_init(&t, c, "publish");
 	build_publish(&t, p, &done, msgs, n);
 	r = etcd_txn_settle(&t, &reply, NULL, e);
 	etcd_txn_release(&t);
@@ -222,7 +222,7 @@ int queue_take_host(struct etcd *c, const struct fence *f, const char *host, con
 	struct etcd_txn t;
 	int r;
 
-	etcd_txn_init(&t, c);
+	etcd_txn_init(&t, c, "take_host");
 	if_session(&t, f);
 	etcd_if_mod(&t, writer.s, old_rev);
 	if (old)
@@ -257,7 +257,7 @@ int queue_release_host(struct etcd *c, const struct fence *f, const struct hold 
 	struct etcd_txn t;
 	int r;
 
-	etcd_txn_init(&t, c);
+	etcd_txn_init(&t, c, "release_host");
 	if_session(&t, f);
 	if_hold(&t, h);
 	if (forget)
@@ -326,7 +326,7 @@ static int claim_together(struct etcd *c, const struct fence *f, struct claim **
 	struct etcd_txn t;
 	int r;
 
-	etcd_txn_init(&t, c);
+	etcd_txn_init(&t, c, "claim");
 	build_claim(&t, f, claims, n);
 	r = etcd_txn_settle(&t, &reply, NULL, e);
 	etcd_txn_release(&t);
@@ -357,7 +357,7 @@ static int fetch_payloads(struct etcd *c, struct claim **claims, size_t n, struc
 
 		if (!claims[i]->rev || claims[i]->payload.len)
 			continue;
-		etcd_txn_init(&t, c);
+		etcd_txn_init(&t, c, "fetch_payload");
 		etcd_then_get(&t, key_payload(claims[i]->m.ulid).s, NULL);
 		r = etcd_txn_settle(&t, &reply, NULL, e);
 		etcd_txn_release(&t);
@@ -402,7 +402,7 @@ int queue_claim(struct etcd *c, const struct fence *f, struct claim *claims, siz
 void ending_init(struct ending *d, struct etcd *c, const struct fence *f)
 {
 	*d = (struct ending){.fence = f};
-	etcd_txn_init(&d->t, c);
+	etcd_txn_init(&d->t, c, "end");
 	ending_reset(d);
 }
 
@@ -596,7 +596,7 @@ static int recover_some(struct etcd *c, struct orphan *x, size_t n, int64_t max_
 	bool resent, changed;
 	int r;
 
-	etcd_txn_init(&t, c);
+	etcd_txn_init(&t, c, "recover");
 	for (size_t i = 0; i < n; i++)
 		recover_one(&t, &x[i], max_retries);
 	r = etcd_txn_settle(&t, &reply, &resent, e);

@@ -113,9 +113,10 @@ void render_value_json(struct strbuf *out, struct slice value)
 		strbuf_add_json(out, value.p, value.len);
 }
 
-static void json_field(struct strbuf *out, const char *name, struct slice value)
+/* before: comma, name and colon. */
+static void json_field(struct strbuf *out, const char *before, struct slice value)
 {
-	strbuf_addf(out, ",\"%s\":", name);
+	strbuf_adds(out, before);
 	strbuf_add_json(out, value.p, value.len);
 }
 
@@ -152,15 +153,15 @@ void render_row_json(struct strbuf *out, const struct identity *id, struct stamp
 	strbuf_adds(out, "{\"timestamp\":\"");
 	strbuf_add(out, text, stamp_format(time, text));
 	strbuf_addc(out, '"');
-	json_field(out, "hostname", slice_str(id->host));
-	json_field(out, "gpu_id", slice_str(id->gpu));
-	json_field(out, "uuid", a->uuid);
-	json_field(out, "metric_name", slice_str(s->metric));
+	json_field(out, ",\"hostname\":", slice_str(id->host));
+	json_field(out, ",\"gpu_id\":", slice_str(id->gpu));
+	json_field(out, ",\"uuid\":", a->uuid);
+	json_field(out, ",\"metric_name\":", slice_str(s->metric));
 	strbuf_adds(out, ",\"value\":");
 	render_value_json(out, value);
-	json_field(out, "container", a->container);
-	json_field(out, "pod", a->pod);
-	json_field(out, "namespace", a->namespace);
+	json_field(out, ",\"container\":", a->container);
+	json_field(out, ",\"pod\":", a->pod);
+	json_field(out, ",\"namespace\":", a->namespace);
 	if (s->labels[0]) {
 		strbuf_adds(out, ",\"labels\":");
 		render_labels_json(out, s->labels);
@@ -184,23 +185,29 @@ static bool is_prom_label(struct slice name)
 	return false;
 }
 
+static bool needs_escape(char c)
+{
+	return c == '"' || c == '\\' || c == '\n';
+}
+
 static void prom_escape(struct strbuf *out, struct slice s)
 {
-	for (size_t i = 0; i < s.len; i++) {
-		char c = s.p[i];
+	size_t start = 0;
 
-		if (c == '\n')
-			strbuf_adds(out, "\\n");
-		else if (c == '"' || c == '\\')
-			strbuf_addf(out, "\\%c", c);
-		else
-			strbuf_addc(out, c);
+	for (size_t i = 0; i < s.len; i++) {
+		if (!needs_escape(s.p[i]))
+			continue;
+		strbuf_add(out, s.p + start, i - start);
+		strbuf_add(out, (char[]){'\\', s.p[i] == '\n' ? 'n' : s.p[i]}, 2);
+		start = i + 1;
 	}
+	strbuf_add(out, s.p + start, s.len - start);
 }
 
 static void prom_label(struct strbuf *out, const char *name, struct slice value)
 {
-	strbuf_addf(out, "%s=\"", name);
+	strbuf_adds(out, name);
+	strbuf_add(out, "=\"", 2);
 	prom_escape(out, value);
 	strbuf_addc(out, '"');
 }
@@ -229,15 +236,21 @@ static void prom_series_labels(struct strbuf *out, const char *labels)
 	}
 }
 
+static bool is_prom_name_char(char c, bool first)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == ':' ||
+	       (!first && c >= '0' && c <= '9');
+}
+
 void render_prom_name(struct strbuf *out, const char *metric)
 {
-	for (size_t i = 0; metric[i]; i++) {
-		char c = metric[i];
-		bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
-			  c == ':' || (i && c >= '0' && c <= '9');
+	size_t n = 0;
 
-		strbuf_addc(out, ok ? c : '_');
-	}
+	while (is_prom_name_char(metric[n], n == 0))
+		n++;
+	strbuf_add(out, metric, n);
+	for (size_t i = n; metric[i]; i++)
+		strbuf_addc(out, is_prom_name_char(metric[i], i == 0) ? metric[i] : '_');
 }
 
 void render_prom_type(struct strbuf *out, const char *metric)
@@ -248,6 +261,17 @@ void render_prom_type(struct strbuf *out, const char *metric)
 	strbuf_adds(out, "# TYPE ");
 	render_prom_name(out, metric);
 	strbuf_adds(out, counter ? " counter\n" : " gauge\n");
+}
+
+/* Not negative. printf would take half of a sample's time. */
+static void add_int(struct strbuf *out, int64_t n)
+{
+	char text[20], *at = text + sizeof(text);
+
+	do
+		*--at = (char)('0' + n % 10);
+	while (n /= 10);
+	strbuf_add(out, at, (size_t)(text + sizeof(text) - at));
 }
 
 void render_prom(struct strbuf *out, const struct identity *id, struct stamp time,
@@ -271,7 +295,9 @@ void render_prom(struct strbuf *out, const struct identity *id, struct stamp tim
 	prom_series_labels(out, s->labels);
 	strbuf_adds(out, "} ");
 	strbuf_add_slice(out, value);
-	strbuf_addf(out, " %lld\n", (long long)(time.ns / NS_PER_MS));
+	strbuf_addc(out, ' ');
+	add_int(out, time.ns / NS_PER_MS);
+	strbuf_addc(out, '\n');
 }
 
 /* ---- units ----------------------------------------------------------------------------------- */

@@ -109,7 +109,7 @@ static int put(struct opening *o, struct err *e)
 	struct etcd_txn t;
 	int r;
 
-	etcd_txn_init(&t, s->client);
+	etcd_txn_init(&t, s->client, "session");
 	etcd_if_create(&t, s->key, 0);
 	etcd_then_put(&t, s->key, o->value, s->lease);
 	etcd_else_get(&t, s->key, NULL);

@@ -165,6 +165,20 @@ static size_t utf8_sequence(const uint8_t *p, size_t left)
 	}
 }
 
+bool utf8_valid(struct slice s)
+{
+	const uint8_t *p = (const uint8_t *)s.p, *end = p + s.len;
+
+	while (p < end) {
+		size_t n = *p < 0x80 ? 1 : utf8_sequence(p, (size_t)(end - p));
+
+		if (n == 0)
+			return false;
+		p += n;
+	}
+	return true;
+}
+
 static void add_json_escape(struct strbuf *b, uint8_t c)
 {
 	static const char letter[256] = {['"'] = '"',  ['\\'] = '\\', ['\b'] = 'b', ['\f'] = 'f',

@@ -41,6 +41,8 @@ void strbuf_consume(struct strbuf *b, size_t n); /* drops the first n bytes */
 void strbuf_truncate(struct strbuf *b, size_t len); /* keeps at most the first len bytes */
 char *strbuf_take(struct strbuf *b);             /* the terminated content, to be freed; b is empty */
 
+bool utf8_valid(struct slice s);
+
 /* JSON text of a string, quotes included; bytes that are not UTF-8 become U+FFFD. */
 void strbuf_add_json(struct strbuf *b, const char *s, size_t n);
 

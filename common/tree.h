@@ -1,15 +1,16 @@
 /* The tree of DESIGN §5: what the mount shows as files and the bridge as REST.
  *
  * The data's way: view.c (etcd's watch) → tree → { fs/, bridge/ }. The tree knows neither etcd nor
- * FUSE. What it holds per GPU is its identity, the latest row of each series, and per segment a small
- * record of each chunk (positions, byte counts, times); rows are fetched when somebody reads them,
- * through tree_source, and kept as rendered text in a cache of bounded size. Nodes exist only while
- * somebody holds them, so memory follows what is looked at.
+ * FUSE. What it holds per GPU is its identity, the latest row of each series, and per segment a
+ * small record of each chunk (positions, byte counts, times); rows are fetched when somebody reads
+ * them, through tree_source, and kept as rendered text in a cache of bounded size. Nodes exist only
+ * while somebody holds them, so memory follows what is looked at.
  *
  * Identity of nodes: ino is a 63-bit keyed hash of path and incarnation (of the GPU's identity or
- * of the segment; 0 for what has none); root is 1. It is st_ino, FUSE's nodeid and readdir's cookie;
- * folders list in its order, so a listing is stable while entries come and go, on every mount and
- * over restarts. Two live paths that collide: the later one in creation order probes onward.
+ * of the segment; 0 for what has none); root is 1. It is st_ino, FUSE's nodeid and readdir's
+ * cookie; folders list in its order, so a listing is stable while entries come and go, on every
+ * mount and over restarts. Two live paths that collide: the later one in creation order probes
+ * onward.
  *
  * Laws that are kept here: a row file only grows, by whole rows, in order of position, or vanishes;
  * its size is the sum of csv_bytes of its chunks from position 0 without a gap (chunks after a gap
@@ -42,9 +43,9 @@ struct tree_conf {
 	int64_t stale_after_ms;
 	size_t cache_bytes;
 	struct tree_source source;
-	/* Appends the k=v lines of .meta/status that only the process knows (etcd=…, queue_depth=…),
-	 * called without any lock. fresh: its content is about to be read, it may wait a little for
-	 * figures of now; else (attributes) it must not wait. May be NULL. */
+	/* Appends the k=v lines of .meta/status that only the process knows (etcd=…,
+	 * queue_depth=…), called without any lock. fresh: its content is about to be read, it may
+	 * wait a little for figures of now; else (attributes) it must not wait. May be NULL. */
 	void (*status)(struct strbuf *out, bool fresh, void *arg);
 	void *status_arg;
 };
@@ -89,13 +90,13 @@ struct attr {
 	uint64_t ino;
 	enum node_type type;
 	enum node_content content;
-	bool live;           /* rows: may still grow soon (grew within 10 minutes, or not over) */
-	int64_t size;        /* exact */
-	int64_t mtime_ns;    /* greatest event time in it; folders: of their newest entry's */
-	int64_t ctime_ns;    /* stored time of the newest commit in it */
-	int64_t revision;    /* of the newest commit in it */
-	int64_t until_ns;    /* wall clock: when content that depends on it (state, *.prom,
-			      * gpus.json) changes by itself; INT64_MAX: only by commits */
+	bool live;        /* rows: may still grow soon (grew within 10 minutes, or not over) */
+	int64_t size;     /* exact */
+	int64_t mtime_ns; /* greatest event time in it; folders: of their newest entry's */
+	int64_t ctime_ns; /* stored time of the newest commit in it */
+	int64_t revision; /* of the newest commit in it */
+	int64_t until_ns; /* wall clock: when content that depends on it (state, *.prom,
+			   * gpus.json) changes by itself; INT64_MAX: only by commits */
 	uint64_t incarnation;
 	uint32_t nlink;
 };
@@ -128,13 +129,13 @@ int tree_readlink(struct tree *t, struct node *n, struct strbuf *ret) must_check
 
 /* The whole content of a CONTENT_SNAPSHOT file, and the attributes that belong to exactly these
  * bytes (may be NULL). -ESTALE as above. */
-int tree_snapshot(struct tree *t, struct node *n, struct strbuf *ret, struct attr *ret_attr)
-	must_check;
+int tree_snapshot(struct tree *t, struct node *n, struct strbuf *ret,
+		  struct attr *ret_attr) must_check;
 
 /* Up to size bytes of a row file from offset on, appended to ret; fewer only at the end of the
  * file. -ESTALE: dropped; -EIO: rows not to be had (etcd away, checksum). */
-int tree_read_rows(struct tree *t, struct node *n, int64_t offset, size_t size, struct strbuf *ret)
-	must_check;
+int tree_read_rows(struct tree *t, struct node *n, int64_t offset, size_t size,
+		   struct strbuf *ret) must_check;
 
 int64_t tree_revision(struct tree *t);
 /* Counters for .meta/status and /metrics. */
@@ -147,9 +148,17 @@ void tree_stats(struct tree *t, struct tree_stats *ret);
 /* ---- changes -------------------------------------------------------------------------------- */
 
 /* What one commit did to GPUs, told after it is visible: for inotify and WebSockets. */
-enum change_kind { CHANGE_GPU_ADDED, CHANGE_GPU_REMOVED, CHANGE_GPU, CHANGE_SEGMENT_ADDED,
-		   CHANGE_SEGMENT_REMOVED, CHANGE_SEGMENT_GREW, CHANGE_SERIES_ADDED,
-		   CHANGE_LATEST, CHANGE_SERIES_REMOVED };
+enum change_kind {
+	CHANGE_GPU_ADDED,
+	CHANGE_GPU_REMOVED,
+	CHANGE_GPU,
+	CHANGE_SEGMENT_ADDED,
+	CHANGE_SEGMENT_REMOVED,
+	CHANGE_SEGMENT_GREW,
+	CHANGE_SERIES_ADDED,
+	CHANGE_LATEST,
+	CHANGE_SERIES_REMOVED
+};
 struct change {
 	enum change_kind kind;
 	const char *host, *gpu; /* encoded */

@@ -16,7 +16,10 @@ void file_add_json(struct strbuf *out, const char *s)
 
 void file_add_field(struct strbuf *out, const char *before, const char *name, const char *s)
 {
-	strbuf_addf(out, "%s\"%s\":", before, name);
+	strbuf_adds(out, before);
+	strbuf_addc(out, '"');
+	strbuf_adds(out, name);
+	strbuf_add(out, "\":", 2);
 	file_add_json(out, s);
 }
 
@@ -100,7 +103,8 @@ void file_add_metrics(struct strbuf *out, const struct gpu *g, bool latest_only,
 	for (uint32_t i = 0; i < n; i++) {
 		if (i && !strcmp(list[i], list[i - 1]))
 			continue;
-		strbuf_addf(out, "%s%s", sep, before);
+		strbuf_adds(out, sep);
+		strbuf_adds(out, before);
 		file_add_json(out, list[i]);
 		sep = ",";
 	}

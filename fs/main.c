@@ -1,5 +1,6 @@
 /* gputel-fs: the tree as a file system. */
 #include "background.h"
+#include "clock.h"
 #include "conf.h"
 #include "daemon.h"
 #include "log.h"
@@ -106,6 +107,16 @@ static int open_view(struct program *p, struct err *e)
 	return view_open(&p->view, p->etcd, p->conf.stale_after, (size_t)p->conf.fs_cache, e);
 }
 
+/* The mount appears with its content where etcd answers; without etcd it does not wait (law 6). */
+static void await_first_list(struct program *p)
+{
+	struct mono deadline = mono_in_ms(p->conf.etcd_request_timeout);
+
+	while (!view_wait_ready(p->view, 20) && etcd_is_up(p->etcd, NULL) &&
+	       mono_ms_until(deadline) && !daemon_stopping())
+		;
+}
+
 static void init_fs(struct program *p, int ready_fd)
 {
 	struct fs *fs = &p->fs;
@@ -155,6 +166,7 @@ static int run(struct program *p, struct err *e)
 	if (r < 0)
 		return r;
 	daemon_on_hup(on_hup, p);
+	await_first_list(p);
 	init_fs(p, ready_fd);
 	r = open_session(p, e);
 	if (r == 0)

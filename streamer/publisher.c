@@ -19,7 +19,7 @@ static int remove_dead_owner(struct publisher *p, const struct etcd_kv *kv, stru
 	struct etcd_txn t;
 	int r;
 
-	etcd_txn_init(&t, p->conf.etcd);
+	etcd_txn_init(&t, p->conf.etcd, "remove_owner");
 	etcd_if_mod(&t, owner.s, kv->mod_rev);
 	etcd_then_delete(&t, owner.s, NULL);
 	r = etcd_txn_settle(&t, &reply, NULL, e);

@@ -258,6 +258,8 @@ static int check_names(const struct canon *c, enum series_field *ret_field, stru
 		int r = name_encode_to(encoded, c->known[names[i].field]);
 
 		*ret_field = names[i].field;
+		if (!utf8_valid(c->known[names[i].field]))
+			return err_set(e, -EINVAL, "not UTF-8");
 		if (r == -ENAMETOOLONG)
 			return err_set(e, -EINVAL, "longer than %d bytes as a file's name",
 				       NAME_MAX_ENCODED);

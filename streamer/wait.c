@@ -52,7 +52,7 @@ static int ask(struct etcd *c, char (*ulids)[ULID_LEN + 1], size_t n, size_t *re
 	struct etcd_txn t;
 	int r;
 
-	etcd_txn_init(&t, c);
+	etcd_txn_init(&t, c, "wait");
 	for (size_t i = 0; i < n; i++) {
 		etcd_if_create(&t, key_payload(ulids[i]).s, 0);
 		etcd_else_get(&t, key_deadletter(ulids[i]).s, NULL);

@@ -180,7 +180,7 @@ def test_a_value_is_a_snapshot_from_offset_0(publish, small):
 
 def test_sizes_are_exact_while_rows_come(system, small):
     """What a stat says can be read, and what was read is never more than the next stat says."""
-    path = write_csv(system.folder / "live.csv", fleet(3000, hosts=1, gpus=1, metrics=1, prefix="live"))
+    path = write_csv(system.folder / "live.csv", fleet(3000, hosts=1, gpus=1, metrics=1, step_s=0.25, prefix="live"))
     lines = path.read_bytes().splitlines(keepends=True)
     feeder = system.streamer("--csv", "-", stdin=subprocess.PIPE, STREAMER_FLUSH_INTERVAL="5ms")
 

@@ -50,7 +50,7 @@ static int put(struct etcd *c, const char *key, const char *value)
 	struct etcd_txn t;
 	int r;
 
-	etcd_txn_init(&t, c);
+	etcd_txn_init(&t, c, "test");
 	etcd_then_put(&t, key, slice_str(value), 0);
 	r = etcd_txn_send(&t, &reply, &e);
 	etcd_reply_release(&reply);
@@ -142,7 +142,7 @@ TEST(a_prefix_is_a_world_of_its_own)
 	CHECK_EQ_SLICE(reply.ranges[0].kvs[0].value, SLICE_LIT("mine"));
 	etcd_reply_release(&reply);
 
-	etcd_txn_init(&t, mine);
+	etcd_txn_init(&t, mine, "test");
 	etcd_then_delete(&t, "", "");
 	CHECK_EQ_INT(etcd_txn_send(&t, &reply, &e), 0);
 	etcd_reply_release(&reply);
@@ -182,7 +182,7 @@ TEST(compares_choose_the_branch_and_else_tells_why)
 	struct etcd_txn t;
 	int64_t rev;
 
-	etcd_txn_init(&t, c);
+	etcd_txn_init(&t, c, "test");
 	etcd_if_mod(&t, "/a", 0);
 	etcd_if_create(&t, "/a", 0);
 	etcd_if_range_mod_below(&t, "/a", "/z", 1);
@@ -225,7 +225,7 @@ TEST(binary_values_survive)
 
 	for (size_t i = 0; i < sizeof(bytes); i++)
 		bytes[i] = (char)i;
-	etcd_txn_init(&t, c);
+	etcd_txn_init(&t, c, "test");
 	for (size_t len = 253; len <= 256; len++) {
 		struct slice value = {bytes, len};
 
@@ -247,7 +247,7 @@ static int send_ops(struct etcd *c, int n)
 	struct etcd_txn t;
 	int r;
 
-	etcd_txn_init(&t, c);
+	etcd_txn_init(&t, c, "test");
 	for (int i = 0; i < n; i++) {
 		char key[16];
 
@@ -269,7 +269,7 @@ TEST(what_etcd_would_refuse_as_too_large_is_not_sent)
 
 	CHECK_EQ_INT(send_ops(c, ETCD_TXN_OPS), 0);
 	CHECK_EQ_INT(send_ops(c, ETCD_TXN_OPS + 1), -E2BIG);
-	etcd_txn_init(&t, c);
+	etcd_txn_init(&t, c, "test");
 	etcd_then_put(&t, "/v", (struct slice){value, ETCD_TXN_BYTES}, 0);
 	CHECK_EQ_INT(etcd_txn_send(&t, &reply, &e), -E2BIG);
 	etcd_txn_reset(&t);
@@ -293,7 +293,7 @@ TEST(a_transaction_that_etcd_calls_malformed_is_refused)
 	struct etcd_reply reply = {0};
 	struct etcd_txn t;
 
-	etcd_txn_init(&t, c);
+	etcd_txn_init(&t, c, "test");
 	etcd_then_put(&t, "/a", SLICE_LIT("1"), 0);
 	etcd_then_put(&t, "/a", SLICE_LIT("2"), 0);
 	CHECK_EQ_INT(etcd_txn_send(&t, &reply, &e), -EINVAL);
@@ -332,7 +332,7 @@ static void fill(struct etcd *c, int n, struct slice value, int per_txn)
 	struct etcd_reply reply = {0};
 	struct etcd_txn t;
 
-	etcd_txn_init(&t, c);
+	etcd_txn_init(&t, c, "test");
 	for (int i = 0; i < n; i++) {
 		char key[32];
 
@@ -395,7 +395,7 @@ TEST(a_lease_lives_while_it_is_kept_alive_and_takes_its_keys_with_it)
 	CHECK_EQ_INT(etcd_lease_grant(c, 4711, 30, NULL, &e), -EEXIST);
 	CHECK_EQ_INT(etcd_lease_keepalive(c, 4711, &ttl, &e), 0);
 	CHECK_EQ_INT(ttl, 30);
-	etcd_txn_init(&t, c);
+	etcd_txn_init(&t, c, "test");
 	etcd_then_put(&t, "/leased", SLICE_LIT("x"), 4711);
 	CHECK_EQ_INT(etcd_txn_send(&t, &reply, &e), 0);
 	etcd_reply_release(&reply);

@@ -201,7 +201,7 @@ static int64_t put(struct etcd *c, const char *key, const char *value)
 	struct etcd_txn t;
 	int64_t rev;
 
-	etcd_txn_init(&t, c);
+	etcd_txn_init(&t, c, "test");
 	etcd_then_put(&t, key, slice_str(value), 0);
 	CHECK_EQ_INT(etcd_txn_settle(&t, &reply, NULL, &e), 0);
 	rev = reply.revision;
@@ -215,7 +215,7 @@ static void delete (struct etcd *c, const char *key)
 	struct etcd_reply reply = {0};
 	struct etcd_txn t;
 
-	etcd_txn_init(&t, c);
+	etcd_txn_init(&t, c, "test");
 	etcd_then_delete(&t, key, NULL);
 	CHECK_EQ_INT(etcd_txn_settle(&t, &reply, NULL, &e), 0);
 	etcd_reply_release(&reply);
@@ -277,7 +277,7 @@ TEST(a_transaction_is_one_commit)
 
 	put(c, "/old", "x");
 	AWAIT(&copy, copy.up);
-	etcd_txn_init(&t, c);
+	etcd_txn_init(&t, c, "test");
 	for (char key[] = "/a"; key[1] <= 'z'; key[1]++)
 		etcd_then_put(&t, key, slice_str(key), 0);
 	etcd_then_delete(&t, "/old", NULL);

@@ -49,7 +49,7 @@ static int put_by(struct etcd *c, int (*send)(struct etcd_txn *, struct etcd_rep
 	struct etcd_txn t;
 	int r;
 
-	etcd_txn_init(&t, c);
+	etcd_txn_init(&t, c, "test");
 	etcd_then_put(&t, "/k", SLICE_LIT("v"), 0);
 	r = send(&t, &reply);
 	etcd_reply_release(&reply);
@@ -330,7 +330,7 @@ TEST(settle_says_whether_an_earlier_try_may_have_been_carried_out)
 	peer_start(&resets, PEER_RESETS, NULL);
 	endpoints = xasprintf("%s,%s", resets->endpoint, shared()->endpoint);
 	c = client(endpoints);
-	etcd_txn_init(&t, c);
+	etcd_txn_init(&t, c, "test");
 	etcd_then_put(&t, "/s", SLICE_LIT("v"), 0);
 	CHECK_EQ_INT(etcd_txn_settle(&t, &reply, &resent, &e), 0);
 	CHECK(resent);

@@ -47,7 +47,7 @@ static void world_open(struct world *w, const char *prefix)
 	*w = (struct world){0};
 	begin(&w->x);
 	w->etcd = client(prefix);
-	etcd_txn_init(&w->txn, w->etcd);
+	etcd_txn_init(&w->txn, w->etcd, "test");
 	CHECK_EQ_INT(view_open(&w->view, w->etcd, 60000, 1 << 20, &e), 0);
 	w->t = view_tree(w->view);
 }
@@ -229,6 +229,7 @@ TEST(without_etcd_what_is_known_stays_readable)
 	struct mono deadline = mono_in_ms(WAIT_MS);
 	struct world w;
 	struct feed_chunk *c;
+	struct etcd_server *server = shared(); /* which would start another when it is down */
 	char *status = NULL;
 
 	world_open(&w, "/down");
@@ -236,7 +237,7 @@ TEST(without_etcd_what_is_known_stays_readable)
 	put_identity(&w);
 	put_chunk(&w, c);
 	settle(&w);
-	etcd_server_kill(shared());
+	etcd_server_kill(server);
 	do {
 		struct mono asked = mono_now();
 
@@ -248,7 +249,7 @@ TEST(without_etcd_what_is_known_stays_readable)
 	free(status);
 	check_cat(w.t, LOG, ROW_FILE_HEADER ROWS_TWO);
 	check_cat(w.t, GPU "metrics/" UTIL, "87\n");
-	etcd_server_again(shared(), NULL);
+	etcd_server_again(server, NULL);
 	put_chunk(&w, chunk(&w.x, T0, 2, next, 2));
 	settle(&w);
 	check_cat(w.t, LOG, ROW_FILE_HEADER ROWS_TWO ROWS_NEXT);
