@@ -1,7 +1,9 @@
 /* gputel-collector: options, wiring, and the housekeeping that belongs to no worker. */
+#include "audit.h"
 #include "conf.h"
 #include "consumer.h"
 #include "daemon.h"
+#include "dead.h"
 #include "digest.h"
 #include "json.h"
 #include "log.h"
@@ -21,9 +23,13 @@ enum {
 	RECOVERY_MS = 10000, /* and at once when a collector is seen to vanish */
 };
 
+enum mode { MODE_COLLECT, MODE_DRAIN, MODE_AUDIT, MODE_DEAD };
+
 struct collector {
 	struct conf conf;
-	bool drain;
+	enum mode mode;
+	const struct dead_command *dead;
+	const char *dead_id;
 	struct etcd *etcd;
 
 	/* Of one session. */
@@ -35,15 +41,123 @@ struct collector {
 	struct mono next_recovery;
 };
 
+/* ---- options --------------------------------------------------------------------------------- */
+
+static const struct dead_command {
+	const char *name;
+	enum { ID_NONE, ID_OPTIONAL, ID_NEEDED } id;
+	int (*run)(struct collector *k, struct err *e);
+} dead_commands[5];
+
+static int set_mode(void *arg, enum mode mode, struct err *e)
+{
+	struct collector *k = arg;
+
+	if (k->mode != MODE_COLLECT)
+		return err_set(e, -EINVAL, "--drain, --audit and --dead-letters exclude each other");
+	k->mode = mode;
+	return 0;
+}
+
 static int set_drain(const char *value, void *arg, struct err *e)
 {
-	((struct collector *)arg)->drain = true;
+	return set_mode(arg, MODE_DRAIN, e);
+}
+
+static int set_audit(const char *value, void *arg, struct err *e)
+{
+	return set_mode(arg, MODE_AUDIT, e);
+}
+
+static int set_dead(const char *value, void *arg, struct err *e)
+{
+	struct collector *k = arg;
+
+	for (const struct dead_command *d = dead_commands; d->name; d++)
+		if (!strcmp(d->name, value))
+			k->dead = d;
+	if (!k->dead)
+		return err_set(e, -EINVAL, "--dead-letters: \"%s\" is none of list, show ID, "
+					   "replay [ID], drop ID", value);
+	return set_mode(arg, MODE_DEAD, e);
+}
+
+static int set_argument(const char *value, void *arg, struct err *e)
+{
+	struct collector *k = arg;
+
+	if (!k->dead || k->dead->id == ID_NONE || k->dead_id)
+		return err_set(e, -EINVAL, "unexpected argument \"%s\"", value);
+	k->dead_id = value;
+	return 0;
+}
+
+static int check(const struct conf *c, void *arg, struct err *e)
+{
+	const struct collector *k = arg;
+
+	if (k->dead && k->dead->id == ID_NEEDED && !k->dead_id)
+		return err_set(e, -EINVAL, "--dead-letters %s: the ID of the message is missing",
+			       k->dead->name);
 	return 0;
 }
 
 static const struct conf_option options[] = {
 	{"drain", 0, NULL, "exit when nothing is queued or claimed any more", set_drain},
+	{"audit", 0, NULL, "print the balance of the queue at one revision; exit 1 if it is wrong",
+	 set_audit},
+	{"dead-letters", 0, "list|show ID|replay [ID]|drop ID",
+	 "what could not be stored: list it, show it, try it again, delete it", set_dead},
 };
+
+/* ---- tools ----------------------------------------------------------------------------------- */
+
+static int run_list(struct collector *k, struct err *e)
+{
+	return dead_list(k->etcd, e);
+}
+
+static int run_show(struct collector *k, struct err *e)
+{
+	return dead_show(k->etcd, k->dead_id, e);
+}
+
+static int run_replay(struct collector *k, struct err *e)
+{
+	int64_t n = 0;
+	int r = dead_replay(k->etcd, k->dead_id, &n, e);
+
+	printf("replayed=%lld\n", (long long)n);
+	return r;
+}
+
+static int run_drop(struct collector *k, struct err *e)
+{
+	int r = dead_drop(k->etcd, k->dead_id, e);
+
+	if (!r)
+		printf("dropped=1\n");
+	return r;
+}
+
+static const struct dead_command dead_commands[5] = {
+	{"list", ID_NONE, run_list},
+	{"show", ID_NEEDED, run_show},
+	{"replay", ID_OPTIONAL, run_replay},
+	{"drop", ID_NEEDED, run_drop},
+	{NULL, ID_NONE, NULL},
+};
+
+/* The exit status. */
+static int run_tool(struct collector *k)
+{
+	struct err e = {0};
+	int r = k->mode == MODE_AUDIT ? audit(k->etcd, &e) : k->dead->run(k, &e);
+
+	if (r < 0)
+		log_error("%s", e.text[0] ? e.text : strerror(-r));
+	return r ? EXIT_RUNTIME : 0;
+}
 
 /* ---- the store's configuration --------------------------------------------------------------- */
 
@@ -224,7 +338,7 @@ static bool serve(struct collector *k)
 			recover(k, deaths);
 			k->next_recovery = mono_in_ms(RECOVERY_MS + (int64_t)(random_u64() % 5000));
 		}
-		if (k->drain && idle && is_drained(k))
+		if (k->mode == MODE_DRAIN && idle && is_drained(k))
 			return true;
 	}
 }
@@ -288,7 +402,7 @@ static int run_session(struct collector *k, struct err *e)
 		return err_set(e, -ETIME, "shutdown: etcd did not take all within SHUTDOWN_TIMEOUT; "
 					  "what %u workers have claimed is given back by recovery",
 			       left);
-	return k->drain && !drained ? err_set(e, -EINTR, "stopped before all was drained") : 0;
+	return k->mode == MODE_DRAIN && !drained ? err_set(e, -EINTR, "stopped before all was drained") : 0;
 }
 
 static int run(struct collector *k)
@@ -335,11 +449,13 @@ int main(int argc, char **argv)
 	const struct conf_program program = {
 		.name = "gputel-collector",
 		.bit = CONF_COLLECTOR,
-		.synopsis = "[OPTION...]",
+		.synopsis = "[--drain | --audit | --dead-letters COMMAND [ID]] [OPTION...]",
 		.about = "Takes messages from the queue in etcd and stores their rows, each exactly "
 			 "once. Any number of collectors on one etcd and prefix share the work.",
 		.options = options,
 		.n_options = ARRAY_SIZE(options),
+		.argument = set_argument,
+		.check = check,
 		.arg = &k,
 	};
 	struct etcd_conf conf;
@@ -360,7 +476,7 @@ int main(int argc, char **argv)
 	} else {
 		daemon_on_stop(on_stop, &k);
 		daemon_on_hup(on_hup, &k);
-		r = run(&k);
+		r = k.mode == MODE_AUDIT || k.mode == MODE_DEAD ? run_tool(&k) : run(&k);
 	}
 	if (k.etcd)
 		etcd_cancel(k.etcd);

@@ -162,6 +162,7 @@ static const char *decode(struct claim *k, struct batch *b, struct err *e)
 static void count_stored(struct tally *t, const struct claim *k)
 {
 	t->messages_processed++;
+	t->rows_stored += k->m.rows;
 	t->latency_ms_sum += MAX(wall_now_ns() - k->m.created_ns, 0) / NS_PER_MS;
 	if (!k->m.source[0]) {
 		t->messages_foreign++;
@@ -180,15 +181,12 @@ static int store_parts(struct turn *t, struct host *h, struct intake *in, struct
 	int r = turn_flush(t, e);
 
 	while (!r && from + WRITER_PAIRS_MAX < n) {
-		int64_t rows;
-
 		r = intake_prepare(in, c->etcd, &c->fence, &h->hold, from, from + WRITER_PAIRS_MAX, e);
 		if (r)
 			break;
 		touch(t, h);
 		ending_part(&t->ending, k, k->m.part + 1);
-		intake_store(in, &t->ending.t, from, from + WRITER_PAIRS_MAX, &rows);
-		t->tally.rows_stored += rows;
+		intake_store(in, &t->ending.t, from, from + WRITER_PAIRS_MAX);
 		r = turn_send(t, e);
 		from += WRITER_PAIRS_MAX;
 	}
@@ -202,7 +200,6 @@ static int store_intake(struct turn *t, struct host *h, struct intake *in, struc
 {
 	struct consumer *c = t->w->consumer;
 	size_t from = 0, to = intake_pairs(in);
-	int64_t rows;
 	int r = 0;
 
 	if (to > WRITER_PAIRS_MAX || claims[0].m.part)
@@ -220,8 +217,7 @@ static int store_intake(struct turn *t, struct host *h, struct intake *in, struc
 		ending_complete(&t->ending, &claims[i]);
 		count_stored(&t->tally, &claims[i]);
 	}
-	intake_store(in, &t->ending.t, from, to, &rows);
-	t->tally.rows_stored += rows;
+	intake_store(in, &t->ending.t, from, to);
 	return 0;
 }
 

@@ -611,9 +611,8 @@ static void store_identity(struct intake *in, struct etcd_txn *t, struct gpu_sta
 	g->changed = false;
 }
 
-void intake_store(struct intake *in, struct etcd_txn *t, size_t from, size_t to, int64_t *ret_rows)
+void intake_store(struct intake *in, struct etcd_txn *t, size_t from, size_t to)
 {
-	*ret_rows = 0;
 	for (size_t i = from; i < to; i++) {
 		struct pair *p = &in->pairs[i];
 		struct segment_state *s = find_segment(p->gpu, p->segment_ns);
@@ -621,6 +620,5 @@ void intake_store(struct intake *in, struct etcd_txn *t, size_t from, size_t to,
 		store_identity(in, t, p->gpu);
 		store_rows(in, t, p, s, 0, p->n);
 		s->stored_ns = in->now_ns;
-		*ret_rows += (int64_t)p->n;
 	}
 }

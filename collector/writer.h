@@ -63,7 +63,7 @@ size_t intake_pairs(const struct intake *in);
 /* Reads positions that are not known yet, for pairs [from, to). Errors as writer_load. */
 int intake_prepare(struct intake *in, struct etcd *c, const struct fence *f, const struct hold *h,
 		   size_t from, size_t to, struct err *e) must_check;
-/* Adds the puts of pairs [from, to) to t and moves the positions on. *ret_rows: rows in them. */
-void intake_store(struct intake *in, struct etcd_txn *t, size_t from, size_t to, int64_t *ret_rows);
+/* Adds the puts of pairs [from, to) to t and moves the positions on. */
+void intake_store(struct intake *in, struct etcd_txn *t, size_t from, size_t to);
 
 #endif

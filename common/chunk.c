@@ -143,15 +143,19 @@ static void decode_one_series(struct reader *r, const struct chunk *c, uint32_t 
 	row = read_varint(r);
 	attribution = read_varint(r);
 	s->value = read_lstr(r);
+	if (id < before || id >= IDENTITY_SERIES_MAX ||
+	    ns < (uint64_t)(c->min_ns - c->segment_ns) ||
+	    ns > (uint64_t)(c->max_ns - c->segment_ns) || (digits & ~DIGITS_AHEAD) > 9 ||
+	    row >= (uint64_t)c->rows || attribution >= c->n_attributions ||
+	    s->value.len > VALUE_MAX) {
+		r->err = -EBADMSG;
+		return;
+	}
 	s->ahead = digits & DIGITS_AHEAD;
 	s->time = (struct stamp){c->segment_ns + (int64_t)ns, digits & ~DIGITS_AHEAD};
 	s->id = (uint32_t)id;
 	s->row = (uint32_t)row;
 	s->attribution = (uint32_t)attribution;
-	if (id >= IDENTITY_SERIES_MAX || ns > DAY_NS || s->time.digits > 9 ||
-	    row >= (uint64_t)c->rows || attribution >= c->n_attributions ||
-	    s->value.len > VALUE_MAX)
-		r->err = -EBADMSG;
 }
 
 static void decode_series(struct reader *r, struct chunk *c)
@@ -198,10 +202,10 @@ static void decode_fixed(struct reader *r, struct chunk *c)
 	min = read_varint(r);
 	max = read_varint(r);
 	c->stored_ns = (int64_t)read_varint(r);
-	if (segment > INT64_MAX / NS_PER_SEC - 86400 || min > max || max > DAY_NS ||
-	    c->first_seq < 0 || c->first_seq > INT64_MAX / 2 || c->rows <= 0 ||
-	    c->rows > CHUNK_ROWS_MAX || c->csv_bytes <= 0 || c->csv_bytes > INT64_MAX / 2 ||
-	    c->stored_ns < 0)
+	if (segment > INT64_MAX / NS_PER_SEC || min > max || max > DAY_NS ||
+	    max > INT64_MAX - segment * NS_PER_SEC || c->first_seq < 0 ||
+	    c->first_seq > INT64_MAX / 2 || c->rows <= 0 || c->rows > CHUNK_ROWS_MAX ||
+	    c->csv_bytes <= 0 || c->csv_bytes > INT64_MAX / 2 || c->stored_ns < 0)
 		r->err = -EBADMSG;
 	if (r->err)
 		return;

@@ -4,37 +4,28 @@
 #include "json.h"
 #include "keys.h"
 #include "message.h"
+#include "tally.h"
 
 #include <stdio.h>
 
 #define OLDEST_LOOK 64 /* claims that are looked at to find the oldest */
 
-/* Fields of the JSON values, and where their sums go. */
-struct field {
-	const char *name;
-	size_t offset;
-};
-
-static const struct field of_producers[] = {
-	{"messages", offsetof(struct figures, messages_published)},
-	{"rows", offsetof(struct figures, rows_published)},
-	{"duplicate_rows", offsetof(struct figures, rows_duplicate)},
-};
-
-static const struct field of_stats[] = {
-	{"messages_processed", offsetof(struct figures, messages_processed)},
-	{"messages_dead", offsetof(struct figures, messages_dead)},
-	{"messages_foreign", offsetof(struct figures, messages_foreign)},
-	{"rows_stored", offsetof(struct figures, rows_stored)},
-	{"rows_dead", offsetof(struct figures, rows_dead)},
-	{"latency_ms_sum", offsetof(struct figures, latency_ms_sum)},
-};
-
-static void add_up(struct figures *f, const struct json *doc, const struct field *fields, size_t n)
+/* {source} of /producers/{source}, or of /producers/{source}/owner where owner says so; else empty. */
+static struct slice source_of(struct slice key, bool owner)
 {
-	for (size_t i = 0; i < n; i++)
-		*(int64_t *)((char *)f + fields[i].offset) +=
-			json_int(json_get(doc, fields[i].name), 0);
+	size_t n = sizeof(KEY_PRODUCERS) - 1;
+	const char *slash = memchr(key.p + n, '/', key.len - n);
+
+	if (owner != (slash != NULL))
+		return (struct slice){0};
+	return (struct slice){key.p + n, (slash ? (size_t)(slash - key.p) : key.len) - n};
+}
+
+/* A source's owner key follows it directly, and says that a streamer works on it. */
+static bool is_worked_on(const struct etcd_range *range, size_t i)
+{
+	return i + 1 < range->n && slice_eq(source_of(range->kvs[i].key, false),
+					    source_of(range->kvs[i + 1].key, true));
 }
 
 /* Decimal text, compared as a number; what is none is no rate. */
@@ -47,62 +38,73 @@ static void lowest_rate(struct figures *f, struct slice rate)
 		memcpy(f->throttle_rate, text, sizeof(text));
 }
 
-static void add_value(struct figures *f, const struct etcd_kv *kv, const struct field *fields,
-		      size_t n)
-{
-	struct json *doc;
-
-	if (json_parse(kv->value.p, kv->value.len, &doc, NULL))
-		return;
-	add_up(f, doc, fields, n);
-	lowest_rate(f, json_str(json_get(doc, "throttle_rate")));
-	json_free(doc);
-}
-
-/* /producers/{source}, but not what lies below it. */
-static bool is_producer(struct slice key)
-{
-	size_t n = sizeof(KEY_PRODUCERS) - 1;
-
-	return key.len > n && !memchr(key.p + n, '/', key.len - n);
-}
-
 static void add_producers(struct figures *f, const struct etcd_range *range)
 {
-	for (size_t i = 0; i < range->n; i++)
-		if (is_producer(range->kvs[i].key))
-			add_value(f, &range->kvs[i], of_producers, ARRAY_SIZE(of_producers));
+	for (size_t i = 0; i < range->n; i++) {
+		const struct etcd_kv *kv = &range->kvs[i];
+		struct json *doc;
+
+		if (!source_of(kv->key, false).len || json_parse(kv->value.p, kv->value.len, &doc, NULL))
+			continue;
+		f->messages_published += json_int(json_get(doc, "messages"), 0);
+		f->rows_published += json_int(json_get(doc, "rows"), 0);
+		if (is_worked_on(range, i))
+			lowest_rate(f, json_str(json_get(doc, "throttle_rate")));
+		json_free(doc);
+	}
 }
 
+/* What cannot be read counts as nothing. */
 static void add_stats(struct figures *f, const struct etcd_range *range)
 {
+	struct tally t = {0};
+
 	for (size_t i = 0; i < range->n; i++)
-		add_value(f, &range->kvs[i], of_stats, ARRAY_SIZE(of_stats));
+		if (tally_add(&t, range->kvs[i].value, NULL))
+			continue;
+	f->messages_published += t.messages_ended;
+	f->rows_published += t.rows_ended;
+	f->messages_processed = t.messages_processed;
+	f->messages_foreign = t.messages_foreign;
+	f->messages_dropped = t.messages_dropped;
+	f->rows_stored = t.rows_stored;
+	f->latency_ms_sum = t.latency_ms_sum;
+}
+
+static void add_dead(struct figures *f, const struct etcd_range *range)
+{
+	for (size_t i = 0; i < range->n; i++) {
+		struct message m;
+		char ulid[27];
+
+		if (key_parse_ulid(range->kvs[i].key, ulid) ||
+		    message_decode(ulid, range->kvs[i].value, &m, NULL))
+			continue;
+		f->messages_dead++;
+		f->messages_dead_foreign += !m.source[0];
+		f->rows_dead += m.rows;
+		message_release(&m);
+	}
 }
 
 static int read_counts(struct etcd *c, struct figures *f, struct err *e)
 {
 	struct etcd_reply reply = {0};
-	struct strbuf producers_end, stats_end;
 	struct etcd_txn txn;
 	int r;
 
-	strbuf_init(&producers_end, KEY_MAX);
-	strbuf_init(&stats_end, KEY_MAX);
-	etcd_prefix_end(KEY_PRODUCERS, &producers_end);
-	etcd_prefix_end(KEY_STATS, &stats_end);
 	etcd_txn_init(&txn, c, "figures");
-	etcd_then_get(&txn, KEY_PRODUCERS, producers_end.s);
-	etcd_then_get(&txn, KEY_STATS, stats_end.s);
+	etcd_then_get(&txn, KEY_PRODUCERS, key_prefix_end(KEY_PRODUCERS).s);
+	etcd_then_get(&txn, KEY_STATS, key_prefix_end(KEY_STATS).s);
+	etcd_then_get(&txn, KEY_DEADLETTER, key_prefix_end(KEY_DEADLETTER).s);
 	r = etcd_txn_send(&txn, &reply, e);
-	if (!r && reply.n_ranges == 2) {
+	if (!r && reply.n_ranges == 3) {
 		add_producers(f, &reply.ranges[0]);
 		add_stats(f, &reply.ranges[1]);
+		add_dead(f, &reply.ranges[2]);
 	}
 	etcd_reply_release(&reply);
 	etcd_txn_release(&txn);
-	strbuf_release(&producers_end);
-	strbuf_release(&stats_end);
 	return r;
 }
 
@@ -124,15 +126,11 @@ static int64_t oldest_in(struct etcd *c, const char *prefix, int64_t n)
 {
 	struct etcd_reply reply = {0};
 	int64_t oldest = INT64_MAX;
-	struct strbuf end;
 
-	strbuf_init(&end, KEY_MAX);
-	etcd_prefix_end(prefix, &end);
-	if (etcd_get(c, prefix, end.s, n, 0, 0, &reply, NULL) == 0)
+	if (etcd_get(c, prefix, key_prefix_end(prefix).s, n, 0, 0, &reply, NULL) == 0)
 		for (size_t i = 0; i < reply.ranges[0].n; i++)
 			oldest = MIN(oldest, created_ns(&reply.ranges[0].kvs[i]));
 	etcd_reply_release(&reply);
-	strbuf_release(&end);
 	return oldest;
 }
 
@@ -151,8 +149,8 @@ int figures_read(struct etcd *c, struct figures *ret, struct err *e)
 
 	if (r)
 		return r;
-	f.queue_depth =
-		f.messages_published + f.messages_foreign - f.messages_processed - f.messages_dead;
+	f.queue_depth = f.messages_published + f.messages_foreign - f.messages_processed -
+			(f.messages_dead - f.messages_dead_foreign) - f.messages_dropped;
 	if (f.queue_depth > 0)
 		f.lag_ms = lag_ms(c);
 	*ret = f;
@@ -170,9 +168,9 @@ void figures_render(struct strbuf *out, const struct figures *f)
 		{"messages_published", f->messages_published},
 		{"messages_processed", f->messages_processed},
 		{"messages_dead", f->messages_dead},
+		{"messages_dropped", f->messages_dropped},
 		{"messages_foreign", f->messages_foreign},
 		{"rows_published", f->rows_published},
-		{"rows_duplicate", f->rows_duplicate},
 		{"rows_stored", f->rows_stored},
 		{"rows_dead", f->rows_dead},
 		{"processing_latency_ms", latency},

@@ -64,6 +64,12 @@ static bool parse_sha256(struct slice s, uint8_t ret[SHA256_LEN])
 	return true;
 }
 
+/* Counts stay far from where adding to them could overflow. */
+static bool is_count(int64_t v)
+{
+	return v >= 0 && v <= INT32_MAX;
+}
+
 static const char *fault(const struct json *doc, const struct message *m)
 {
 	if (!json_is_object(doc))
@@ -72,9 +78,9 @@ static const char *fault(const struct json *doc, const struct message *m)
 		return "host: missing";
 	if (!m->schema[0])
 		return "schema: missing";
-	if (m->sequence < 0 || m->epoch < 0 || m->part < 0 || m->attempt < 0 || m->rows < 0 ||
-	    m->bytes < 0 || m->expires_ns < 0)
-		return "a number is negative";
+	if (m->sequence < 0 || m->epoch < 0 || m->expires_ns < 0 || !is_count(m->part) ||
+	    !is_count(m->attempt) || !is_count(m->rows) || !is_count(m->bytes))
+		return "a number is out of range";
 	return NULL;
 }
 

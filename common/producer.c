@@ -2,6 +2,7 @@
 
 #include "json.h"
 #include "keys.h"
+#include "parse.h"
 
 #include <stdio.h>
 
@@ -12,15 +13,17 @@ void producer_encode(struct strbuf *out, const struct producer *p)
 	strbuf_addf(out,
 		    ",\"epoch\":%lld,\"sequence\":%lld,\"pass\":%lld,\"offset\":%lld,\"line\":%lld"
 		    ",\"window_end\":%lld,\"window_done\":%lld,\"batch_size\":%lld"
-		    ",\"segment_s\":%lld,\"prefix_len\":%lld,\"fingerprint\":\"%s\""
-		    ",\"messages\":%lld,\"rows\":%lld,\"leases\":[%lld,%lld],\"lease_keys\":%lld"
-		    ",\"updated_at\":%lld}",
+		    ",\"segment_s\":%lld,\"prefix_len\":%lld,\"fingerprint\":",
 		    (long long)p->epoch, (long long)p->sequence, (long long)p->pass,
 		    (long long)p->offset, (long long)p->line, (long long)p->window_end,
 		    (long long)p->window_done, (long long)p->batch_size, (long long)p->segment_s,
-		    (long long)p->prefix_len, p->fingerprint, (long long)p->messages,
-		    (long long)p->rows, (long long)p->leases[0], (long long)p->leases[1],
-		    (long long)p->lease_keys, (long long)p->updated_ns);
+		    (long long)p->prefix_len);
+	strbuf_add_json(out, p->fingerprint, strlen(p->fingerprint));
+	strbuf_addf(out,
+		    ",\"messages\":%lld,\"rows\":%lld,\"leases\":[%lld,%lld],\"lease_keys\":%lld"
+		    ",\"throttle_rate\":\"%g\",\"updated_at\":%lld}",
+		    (long long)p->messages, (long long)p->rows, (long long)p->leases[0],
+		    (long long)p->leases[1], (long long)p->lease_keys, p->throttle_rate, (long long)p->updated_ns);
 }
 
 static void copy_str(char *to, size_t size, const struct json *doc, const char *name)
@@ -28,6 +31,23 @@ static void copy_str(char *to, size_t size, const struct json *doc, const char *
 	struct slice s = json_str(json_get(doc, name));
 
 	snprintf(to, size, "%.*s", (int)MIN(s.len, size - 1), s.p);
+}
+
+/* An open window says how it was cut, or nobody can cut it so again. */
+static bool is_damaged(const struct producer *p)
+{
+	if (p->epoch < 0 || p->sequence < 0 || p->pass < 0 || p->offset < 0 || p->window_done < 0)
+		return true;
+	return p->window_end && (p->window_end < p->offset || p->batch_size < 1 ||
+				 p->segment_s < 1 || p->segment_s > 86400);
+}
+
+/* 1 where it does not say. */
+static double rate_of(struct slice text)
+{
+	double rate;
+
+	return parse_fraction(text, 0, 1, &rate) ? 1 : rate;
 }
 
 int producer_decode(const char *source, const struct etcd_kv *kv, struct producer *ret,
@@ -57,9 +77,9 @@ int producer_decode(const char *source, const struct etcd_kv *kv, struct produce
 	for (size_t i = 0; i < ARRAY_SIZE(p.leases); i++)
 		p.leases[i] = json_int(json_at(json_get(doc, "leases"), i), 0);
 	p.lease_keys = json_int(json_get(doc, "lease_keys"), 0);
+	p.throttle_rate = rate_of(json_str(json_get(doc, "throttle_rate")));
 	p.updated_ns = json_int(json_get(doc, "updated_at"), 0);
-	if (json_int(json_get(doc, "v"), 0) != 1 || p.epoch < 0 || p.sequence < 0 || p.pass < 0 ||
-	    p.offset < 0 || p.window_done < 0 || (p.window_end && p.window_end < p.offset))
+	if (json_int(json_get(doc, "v"), 0) != 1 || is_damaged(&p))
 		r = err_set(e, -EBADMSG, "producer %s: the record is damaged", source);
 	json_free(doc);
 	if (!r)

@@ -1,7 +1,8 @@
 /* What etcd knows of a source: how far it is published, and by whom. JSON at /producers/{source}:
  *	{"v":1,"name":"data/x.csv","epoch":3,"sequence":120,"pass":0,"offset":X,"line":17,
  *	 "window_end":Y,"window_done":5,"batch_size":8192,"segment_s":3600,"prefix_len":4096,
- *	 "fingerprint":"…","messages":120,"rows":960000,"leases":[…],"lease_keys":120,"updated_at":ns}
+ *	 "fingerprint":"…","messages":120,"rows":960000,"leases":[…],"lease_keys":120,
+ *	 "throttle_rate":"1","updated_at":ns}
  *
  * Invariants (DESIGN §4, Publish):
  * - offset is the first byte of the source that no accepted message covers, except that of the open
@@ -31,6 +32,7 @@ struct producer {
 	int64_t messages, rows;           /* accepted, over all passes */
 	int64_t leases[2];                /* of idempotency keys: the newest two, newest first */
 	int64_t lease_keys;               /* keys under the newest */
+	double throttle_rate;             /* share of its full rate that it publishes with; 1: all */
 	int64_t updated_ns;
 };
 

@@ -14,9 +14,16 @@ struct snapshot {
 	struct strbuf bytes;
 };
 
-struct file {
+struct files {
 	struct tree *tree;
-	struct node *node; /* a reference */
+	pthread_mutex_t lock;
+	struct file *first; /* under lock */
+};
+
+struct file {
+	struct files *files;
+	struct node *node;         /* a reference */
+	struct file *next, **link; /* under the lock of files */
 	pthread_mutex_t lock;
 	struct snapshot *snapshot; /* under lock; NULL: none yet */
 };
@@ -52,13 +59,53 @@ static int snapshot_take(struct tree *tree, struct node *node, struct snapshot *
 	return r;
 }
 
-struct file *file_new(struct tree *tree, struct node *node)
+struct files *files_new(struct tree *tree)
+{
+	struct files *files = xcalloc(1, sizeof(*files));
+
+	files->tree = tree;
+	pthread_mutex_init(&files->lock, NULL);
+	return files;
+}
+
+void files_free(struct files *files)
+{
+	if (!files)
+		return;
+	while (files->first)
+		file_free(files->first);
+	pthread_mutex_destroy(&files->lock);
+	free(files);
+}
+
+static void enlist(struct files *files, struct file *f)
+{
+	pthread_mutex_lock(&files->lock);
+	f->next = files->first;
+	f->link = &files->first;
+	if (f->next)
+		f->next->link = &f->next;
+	files->first = f;
+	pthread_mutex_unlock(&files->lock);
+}
+
+static void unlist(struct files *files, struct file *f)
+{
+	pthread_mutex_lock(&files->lock);
+	*f->link = f->next;
+	if (f->next)
+		f->next->link = f->link;
+	pthread_mutex_unlock(&files->lock);
+}
+
+struct file *file_new(struct files *files, struct node *node)
 {
 	struct file *f = xcalloc(1, sizeof(*f));
 
-	f->tree = tree;
+	f->files = files;
 	f->node = node_ref(node);
 	pthread_mutex_init(&f->lock, NULL);
+	enlist(files, f);
 	return f;
 }
 
@@ -66,6 +113,7 @@ void file_free(struct file *f)
 {
 	if (!f)
 		return;
+	unlist(f->files, f);
 	node_unref(f->node);
 	snapshot_unref(f->snapshot);
 	pthread_mutex_destroy(&f->lock);
@@ -80,7 +128,7 @@ static int choose(struct file *f, int64_t offset, struct snapshot **ret)
 
 	pthread_mutex_lock(&f->lock);
 	if (offset == 0 || !f->snapshot)
-		r = snapshot_take(f->tree, f->node, &fresh);
+		r = snapshot_take(f->files->tree, f->node, &fresh);
 	if (fresh) {
 		snapshot_unref(f->snapshot);
 		f->snapshot = fresh;

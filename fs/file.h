@@ -9,9 +9,14 @@
 #include "lowlevel.h"
 #include "tree.h"
 
+struct files; /* all that are open */
 struct file;
 
-struct file *file_new(struct tree *tree, struct node *node);
+struct files *files_new(struct tree *tree);
+/* Closes what is still open, as after a lazy unmount. NULL is fine. */
+void files_free(struct files *files);
+
+struct file *file_new(struct files *files, struct node *node);
 void file_free(struct file *f); /* NULL is fine */
 
 /* Answers req. */

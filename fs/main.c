@@ -123,6 +123,7 @@ static void init_fs(struct program *p, int ready_fd)
 
 	fs->tree = view_tree(p->view);
 	fs->inodes = inode_table_new(fs->tree);
+	fs->files = files_new(fs->tree);
 	fs->reads = row_reads_new(fs->tree, fs->inodes, (int)p->conf.fs_workers - THREADS_FREE,
 				  p->conf.etcd_request_timeout);
 	fs->owner = (struct entry_owner){p->options.uid, p->options.gid, p->options.umask};
@@ -183,6 +184,7 @@ static void release(struct program *p)
 	notifier_stop(p->notifier);
 	mountpoint_detach(&p->mountpoint); /* still there where the connection was aborted */
 	row_reads_free(p->fs.reads);
+	files_free(p->fs.files);
 	if (p->session)
 		fuse_session_destroy(p->session);
 	inode_table_free(p->fs.inodes);

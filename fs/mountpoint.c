@@ -81,43 +81,59 @@ static int resolve(const char *path, char **ret, struct err *e)
 	return r;
 }
 
-static int clear_dead(const char *path, struct err *e)
+/* What is there now: nothing that hinders, something dead of ours, or an error. */
+static int look(const char *path, bool *ret_dead, struct err *e)
 {
 	struct mountinfo m;
+	int r = mountinfo_find(path, &m);
 
-	for (int i = 0; i < STACKED_MAX; i++) {
-		int r = mountinfo_find(path, &m);
+	*ret_dead = false;
+	if (r < 0 || strcmp(m.type, MOUNT_TYPE))
+		return 0;
+	r = probe(path);
+	*ret_dead = r == -ENOTCONN || r == -ECONNABORTED;
+	if (*ret_dead)
+		return 0;
+	if (r == -ETIMEDOUT)
+		return err_set(e, -EBUSY,
+			       "%s: a gputel mount is there that does not answer: "
+			       "end its daemon or unmount it first",
+			       path);
+	return err_set(e, -EBUSY, "%s: gputel is mounted there already", path);
+}
 
-		if (r < 0 || strcmp(m.type, MOUNT_TYPE))
-			return 0;
-		r = probe(path);
-		if (r == -ETIMEDOUT)
-			return err_set(e, -EBUSY,
-				       "%s: a gputel mount is there that does not answer: "
-				       "end its daemon or unmount it first",
-				       path);
-		if (r != -ENOTCONN && r != -ECONNABORTED)
-			return err_set(e, -EBUSY, "%s: gputel is mounted there already", path);
+static int clear_dead(const char *path, struct err *e)
+{
+	bool dead = true;
+	int r = 0;
+
+	for (int i = 0; r == 0 && dead && i < STACKED_MAX; i++) {
+		r = look(path, &dead, e);
+		if (r < 0 || !dead)
+			return r;
 		r = unmount(path, true);
-		if (r < 0)
-			return err_set(e, r, "%s: a dead mount cannot be unmounted: %s", path,
-				       strerror(-r));
 	}
+	if (r < 0)
+		return err_set(e, r, "%s: a dead mount cannot be unmounted: %s", path,
+			       strerror(-r));
 	return err_set(e, -EBUSY, "%s: too many dead mounts", path);
 }
 
 int mountpoint_prepare(struct mountpoint *m, const char *path, struct err *e)
 {
 	struct stat st;
+	bool dead = false;
 	int r = resolve(path, &m->path, e);
 
 	if (r == 0)
-		r = clear_dead(m->path, e);
-	if (r == 0 && stat(m->path, &st) < 0)
-		r = err_set(e, -errno, "%s: %s", path, strerror(errno));
-	if (r == 0 && !S_ISDIR(st.st_mode))
-		r = err_set(e, -ENOTDIR, "%s: the mount point is not a directory", path);
-	return r;
+		r = look(m->path, &dead, e);
+	if (r < 0 || dead)
+		return r;
+	if (stat(m->path, &st) < 0)
+		return err_set(e, -errno, "%s: %s", path, strerror(errno));
+	if (!S_ISDIR(st.st_mode))
+		return err_set(e, -ENOTDIR, "%s: the mount point is not a directory", path);
+	return 0;
 }
 
 static int mount_directly(const char *path, const struct mount_options *o, int *ret_fd)
@@ -149,8 +165,11 @@ static dev_t device_at(const char *path)
 int mountpoint_attach(struct mountpoint *m, const struct mount_options *o, int *ret_fd,
 		      struct err *e)
 {
-	int r = mount_directly(m->path, o, ret_fd);
+	int r = clear_dead(m->path, e);
 
+	if (r < 0)
+		return r;
+	r = mount_directly(m->path, o, ret_fd);
 	if (r == -ENOENT || r == -ENODEV || r == -ENXIO)
 		return err_set(e, r, "/dev/fuse: %s: is the kernel's fuse module there?",
 			       strerror(-r));

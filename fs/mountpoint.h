@@ -16,10 +16,11 @@ struct mountpoint {
 	dev_t device; /* of our mount, so that only ours is unmounted */
 };
 
-/* Resolves the path and unmounts what dead daemons of ours left there. -EBUSY: a live one is
- * there. -ENOENT, -ENOTDIR. */
+/* Resolves the path and checks what is there. -EBUSY: a live mount of ours. -ENOENT, -ENOTDIR. */
 int mountpoint_prepare(struct mountpoint *m, const char *path, struct err *e) must_check;
-/* Mounts, with fusermount3 where mount(2) is not allowed. *ret_fd is the connection. */
+/* Unmounts what dead daemons of ours left there, and at once mounts, so that nobody sees the bare
+ * folder for longer than that; with fusermount3 where mount(2) is not allowed. *ret_fd is the
+ * connection. */
 int mountpoint_attach(struct mountpoint *m, const struct mount_options *o, int *ret_fd,
 		      struct err *e) must_check;
 /* Unmounts ours if it is still the topmost; lazily if it is in use. */

@@ -8,7 +8,6 @@
 
 #include "background.h"
 #include "dir.h"
-#include "file.h"
 
 #define MAX_BACKGROUND 256
 #define LINK_MAX_BYTES 4096
@@ -222,7 +221,7 @@ static void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	} else {
 		set_caching(&a, fi);
 		if (a.content != CONTENT_ROWS)
-			file = file_new(fs->tree, i->node);
+			file = file_new(fs->files, i->node);
 		fi->fh = file_handle(file);
 		if (fuse_reply_open(req, fi) < 0)
 			file_free(file);

@@ -4,6 +4,7 @@
 
 #include "device.h"
 #include "entry.h"
+#include "file.h"
 #include "rows.h"
 
 /* The session's userdata. */
@@ -11,6 +12,7 @@ struct fs {
 	struct device device; /* first: device.h */
 	struct tree *tree;
 	struct inode_table *inodes;
+	struct files *files;
 	struct row_reads *reads;
 	struct entry_owner owner;
 	int ready_fd; /* background.h */

@@ -59,6 +59,13 @@ static int admit(int64_t rows, void *arg)
 	return f->conf->admit(rows, !f->is_file, f->conf->arg);
 }
 
+static double rate(void *arg)
+{
+	struct feed *f = arg;
+
+	return f->conf->rate(f->conf->arg);
+}
+
 static void accepted(const struct message *m, void *arg)
 {
 	struct feed *f = arg;
@@ -76,6 +83,7 @@ static int ensure_publisher(struct feed *f, struct err *e)
 	if (f->publisher_open)
 		return 0;
 	conf.admit = admit;
+	conf.rate = rate;
 	conf.accepted = accepted;
 	conf.arg = f;
 	r = publisher_open(&f->publisher, &conf, &f->record, f->is_file ? f->fd : -1, e);

@@ -21,6 +21,7 @@ struct feed_conf {
 	int64_t flush_ms;
 	size_t buffer_bytes; /* of rows that wait for their message */
 	int (*admit)(int64_t rows, bool patient, void *arg);
+	double (*rate)(void *arg);
 	void (*accepted)(const struct message *m, void *arg);
 	void *arg;
 };

@@ -109,7 +109,7 @@ static void fresh(const struct lookup *l, const char *path, struct producer *ret
 {
 	struct source_id id = source_identify(l->head);
 
-	*ret = (struct producer){.line = 1, .prefix_len = id.len};
+	*ret = (struct producer){.line = 1, .prefix_len = id.len, .throttle_rate = 1};
 	set_name(ret, path);
 	if (!l->changed) {
 		snprintf(ret->source, sizeof(ret->source), "%s", id.text);
@@ -145,7 +145,7 @@ void lookup_pipe(const char *path, struct producer *ret)
 {
 	struct source_id id = source_id_new();
 
-	*ret = (struct producer){.line = 1};
+	*ret = (struct producer){.line = 1, .throttle_rate = 1};
 	set_name(ret, path);
 	snprintf(ret->source, sizeof(ret->source), "%s", id.text);
 }

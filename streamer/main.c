@@ -148,6 +148,11 @@ static int admit(int64_t rows, bool patient, void *arg)
 	return throttle_admit(((struct streamer *)arg)->throttle, rows, patient);
 }
 
+static double rate(void *arg)
+{
+	return throttle_rate(((struct streamer *)arg)->throttle);
+}
+
 static void accepted(const struct message *m, void *arg)
 {
 	struct streamer *s = arg;
@@ -176,6 +181,7 @@ static struct feed_conf feed_conf(struct streamer *s, const char *path)
 		.flush_ms = c->streamer_flush_interval,
 		.buffer_bytes = (size_t)c->streamer_buffer,
 		.admit = admit,
+		.rate = rate,
 		.accepted = accepted,
 		.arg = s,
 	};

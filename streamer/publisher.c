@@ -241,10 +241,21 @@ static int send(struct publisher *p, struct producer *next, size_t n, struct err
 	return r;
 }
 
+/* Shows a changed rate before waiting for its sake; figures.h adds it up. */
+static int report_rate(struct publisher *p, struct producer *next, struct err *e)
+{
+	struct producer now = p->record;
+
+	next->throttle_rate = now.throttle_rate = p->conf.rate(p->conf.arg);
+	return now.throttle_rate == p->record.throttle_rate ? 0 : send(p, &now, 0, e);
+}
+
 static int send_out(struct publisher *p, struct producer *next, struct err *e)
 {
-	int r = p->n_out ? p->conf.admit(p->out_rows, p->conf.arg) : 0;
+	int r = report_rate(p, next, e);
 
+	if (!r && p->n_out)
+		r = p->conf.admit(p->out_rows, p->conf.arg);
 	if (!r)
 		r = send(p, next, p->n_out, e);
 	for (size_t i = 0; i < p->n_out && !r; i++) {

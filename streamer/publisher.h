@@ -22,6 +22,8 @@ struct publisher_conf {
 	/* Called before each transaction with the rows in it; waits for back-pressure. Non-zero
 	 * (-ECANCELED) ends the publishing. */
 	int (*admit)(int64_t rows, void *arg);
+	/* The share of the full rate that is allowed now (throttle.h). */
+	double (*rate)(void *arg);
 	/* Told each accepted message. */
 	void (*accepted)(const struct message *m, void *arg);
 	void *arg;

@@ -34,7 +34,7 @@ def pytest_runtest_makereport(item):
     if report.failed:
         for value in item.funcargs.values():
             logs = getattr(getattr(value, "system", value), "logs", None)
-            for name, text in (logs() if callable(logs) else {}).items():
+            for name, text in list(logs().items() if callable(logs) else ())[-8:]:
                 report.sections.append((f"log of {name}", text[-6000:]))
 
 

@@ -349,7 +349,7 @@ class System:
         wait_until(lambda: mounts_at(path) or not mount.process.running(), 10, "the mount appears")
         assert mount.process.running(), "gputel-fs ended:\n" + mount.process.log()
         if ready:
-            wait_until(lambda: mount.names() is not None, 10, "the first list is in")
+            wait_until(lambda: ".meta" in mount.names(), 10, "the first list is in")
         return mount
 
     def keys(self, under=""):

@@ -261,6 +261,33 @@ def test_a_big_folder_lists_each_name_once_while_others_come(system, publish):
     assert sum(1 for _ in os.scandir(host)) == gpus + 501
 
 
+def test_a_descriptor_open_on_a_dropped_segment_gets_estale(system):
+    system.collector(RETENTION="6s")
+    system.stream("--csv", write_csv(system.folder / "rows.csv", [row(s) for s in range(10)]), "--wait")
+    mount = system.mount()
+    data = (mount / SEGMENT).read_bytes()
+    fd = os.open(mount / SEGMENT, os.O_RDONLY)
+    untouched = os.open(mount / SEGMENT, os.O_RDONLY)
+    try:
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            try:
+                assert os.pread(fd, 1 << 20, 0) == data
+                assert os.fstat(fd).st_size == len(data)
+            except OSError as e:
+                assert e.errno == errno.ESTALE
+                break
+        for one in (fd, untouched):
+            assert error_of(lambda: os.pread(one, 10, 0)) == "ESTALE"
+            assert error_of(lambda: os.pread(one, 10, len(data))) == "ESTALE"
+            assert error_of(lambda: os.fstat(one)) == "ESTALE"
+        wait_until(lambda: mount.gpus() == set())
+        assert not (mount / "host-1").exists()
+    finally:
+        os.close(fd)
+        os.close(untouched)
+
+
 # ---- coming and going -------------------------------------------------------------------------------
 
 

@@ -363,7 +363,8 @@ static void check_limits(const uint8_t *p, size_t n, size_t at, void *arg)
 		for (size_t k = 0; k < row->value.len; k++)
 			good &= row->value.p[k] == row->value.p[k]; /* reads it */
 	}
-	test_check(good, __FILE__, __LINE__, "damage at %zu of %zu: %d, %zu rows", at, n, err, got.n);
+	test_check(good, __FILE__, __LINE__, "damage at %zu of %zu: %d, %zu rows", at, n, err,
+		   got.n);
 	rows_release(&got);
 }
 

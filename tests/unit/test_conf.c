@@ -336,13 +336,15 @@ TEST(faults_in_the_file_have_a_line_and_all_are_named)
 	CHECK_EQ_STR(err, expected);
 }
 
-TEST(variables_of_other_programs_are_not_looked_at)
+TEST(variables_of_other_programs_are_allowed_and_checked)
 {
-	const char *file = test_file("conf", "FS_WORKERS=nonsense\nCOLLECTOR_WORKERS=2\n");
+	const char *good = test_file("good", "FS_WORKERS=3\nCOLLECTOR_WORKERS=2\n");
+	const char *bad = test_file("bad", "FS_WORKERS=nonsense\n");
 
-	CHECK_EQ_INT(LOAD("--config", file), 0);
+	CHECK_EQ_INT(LOAD("--config", good), 0);
 	conf_release(&conf);
-	CHECK_EQ_INT(load_with("FS_WORKERS", "nonsense"), 0);
+	CHECK(LOAD("--config", bad) < 0);
+	CHECK(load_with("FS_WORKERS", "nonsense") < 0);
 }
 
 TEST(a_missing_file_is_a_fault)

@@ -1,6 +1,6 @@
 /* fs/inode against a tree of the test's own, whose versions change when the test says so. fs/ is
  * not in test.a, because the rest of it needs libfuse. */
-#include "test.h"
+#include "../lib/test.h"
 
 #include "../../fs/inode.c"
 

@@ -1,4 +1,4 @@
-#include "test.h"
+#include "../lib/test.h"
 
 #include "../../fs/mountinfo.c"
 

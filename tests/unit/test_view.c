@@ -196,21 +196,21 @@ TEST(status_has_the_figures_of_the_queue)
 	struct world w;
 
 	world_open(&w, "/status");
-	put(&w, KEY_PRODUCERS "a", "{\"messages\":10,\"rows\":100,\"duplicate_rows\":3}");
-	put(&w, KEY_PRODUCERS "a/owner", "{\"messages\":1000}");
+	put(&w, KEY_PRODUCERS "a", "{\"messages\":10,\"rows\":100,\"throttle_rate\":\"0.1\"}");
+	put(&w, KEY_PRODUCERS "b/owner", "{\"messages\":1000}");
 	put(&w, KEY_PRODUCERS "b", "{\"messages\":5,\"rows\":50,\"throttle_rate\":\"0.5\"}");
 	put(&w, KEY_STATS "c/0",
 	    "{\"messages_processed\":8,\"rows_stored\":80,"
 	    "\"latency_ms_sum\":200}");
 	put(&w, KEY_STATS_TOTAL,
-	    "{\"messages_processed\":2,\"rows_stored\":9,\"messages_dead\":1,"
+	    "{\"messages_processed\":2,\"rows_stored\":9,\"messages_dropped\":1,"
 	    "\"messages_foreign\":1}");
 	put(&w, KEY_CONFIG, "{\"segment_s\":3600}");
 	settle(&w);
 	check_status(&w, "etcd=up");
 	check_status(&w, "messages_published=15");
 	check_status(&w, "messages_processed=10");
-	check_status(&w, "messages_dead=1");
+	check_status(&w, "messages_dropped=1");
 	check_status(&w, "queue_depth=5");
 	check_status(&w, "rows_published=150");
 	check_status(&w, "rows_stored=89");

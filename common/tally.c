@@ -16,6 +16,10 @@ static const struct {
 	{"rows_dead", offsetof(struct tally, rows_dead)},
 	{"messages_foreign", offsetof(struct tally, messages_foreign)},
 	{"rows_foreign", offsetof(struct tally, rows_foreign)},
+	{"messages_dropped", offsetof(struct tally, messages_dropped)},
+	{"rows_dropped", offsetof(struct tally, rows_dropped)},
+	{"messages_ended", offsetof(struct tally, messages_ended)},
+	{"rows_ended", offsetof(struct tally, rows_ended)},
 	{"latency_ms_sum", offsetof(struct tally, latency_ms_sum)},
 };
 

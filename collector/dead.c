@@ -1,0 +1,258 @@
+#include "dead.h"
+
+#include "batch.h"
+#include "keys.h"
+#include "message.h"
+#include "render.h"
+#include "tally.h"
+
+#include <stdio.h>
+
+enum { MESSAGE_TEXT_MAX = 64 * 1024 };
+
+/* ---- list ------------------------------------------------------------------------------------ */
+
+static int print_letter(const struct etcd_kv *kv, void *arg)
+{
+	char ulid[ULID_LEN + 1], created[STAMP_MAX] = "";
+	struct message m;
+	struct err e;
+
+	if (key_parse_ulid(kv->key, ulid))
+		return 0;
+	if (message_decode(ulid, kv->value, &m, &e)) {
+		printf("%s: %s\n", ulid, e.text);
+		return 0;
+	}
+	created[stamp_format((struct stamp){m.created_ns / NS_PER_SEC * NS_PER_SEC, 0}, created)] = 0;
+	printf("%s host=%s rows=%lld attempts=%lld created=%s reason=%s\n", ulid, m.host,
+	       (long long)m.rows, (long long)m.attempt, created, m.reason ? m.reason : "");
+	message_release(&m);
+	return 0;
+}
+
+int dead_list(struct etcd *c, struct err *e)
+{
+	return etcd_each(c, KEY_DEADLETTER, key_prefix_end(KEY_DEADLETTER).s, 0, 0, print_letter,
+			 NULL, NULL, e);
+}
+
+/* ---- show ------------------------------------------------------------------------------------ */
+
+static void print_rows(const struct batch *b)
+{
+	struct strbuf line;
+
+	strbuf_init(&line, BATCH_RAW_MAX);
+	printf("hostname,gpu_id,%s", ROW_FILE_HEADER);
+	for (size_t i = 0; i < b->rows.n; i++) {
+		const struct row *row = &b->rows.rows[i];
+		const struct batch_series *s = &b->series[row->series];
+		struct series series = {xstrndup(s->metric.p, s->metric.len),
+					xstrndup(s->labels.p, s->labels.len), NULL};
+
+		strbuf_reset(&line);
+		render_csv_field(&line, b->host);
+		strbuf_addc(&line, ',');
+		render_csv_field(&line, s->gpu);
+		strbuf_addc(&line, ',');
+		render_row(&line, row->time, row->value, &series, &b->attributions[row->attribution]);
+		fwrite(line.s, 1, line.len, stdout);
+		free(series.metric);
+		free(series.labels);
+	}
+	strbuf_release(&line);
+}
+
+static void print_payload(struct slice payload)
+{
+	struct batch b = {0};
+	struct err e;
+
+	if (batch_decode(payload.p, payload.len, &b, &e))
+		printf("# %s (%zu bytes)\n", e.text, payload.len);
+	else
+		print_rows(&b);
+	batch_release(&b);
+}
+
+static bool check_id(const char *ulid, struct err *e)
+{
+	if (ulid_valid(slice_str(ulid)))
+		return true;
+	err_set(e, -EINVAL, "\"%s\" is no message ID (26 characters, see --dead-letters list)", ulid);
+	return false;
+}
+
+static int not_there(const char *ulid, struct err *e)
+{
+	return err_set(e, -ENOENT, "no dead letter has the ID %s", ulid);
+}
+
+int dead_show(struct etcd *c, const char *ulid, struct err *e)
+{
+	struct etcd_reply reply;
+	struct etcd_txn t;
+	int r;
+
+	if (!check_id(ulid, e))
+		return -EINVAL;
+	etcd_txn_init(&t, c, "show");
+	etcd_then_get(&t, key_deadletter(ulid).s, NULL);
+	etcd_then_get(&t, key_payload(ulid).s, NULL);
+	r = etcd_txn_settle(&t, &reply, NULL, e);
+	etcd_txn_release(&t);
+	if (r)
+		return r;
+	if (reply.ranges[0].n) {
+		printf("%.*s\n", (int)reply.ranges[0].kvs[0].value.len,
+		       reply.ranges[0].kvs[0].value.p);
+		if (reply.ranges[1].n)
+			print_payload(reply.ranges[1].kvs[0].value);
+	} else {
+		r = not_there(ulid, e);
+	}
+	etcd_reply_release(&reply);
+	return r;
+}
+
+/* ---- replay and drop ------------------------------------------------------------------------- */
+
+static int replay_one(struct etcd *c, struct message *m, int64_t mod_rev, bool *ret_done,
+		      struct err *e)
+{
+	struct etcd_reply reply;
+	struct strbuf text;
+	struct etcd_txn t;
+	bool resent;
+	int r;
+
+	m->attempt = 0;
+	m->expires_ns = 0; /* someone wants it stored, however old it is */
+	free(m->reason);
+	m->reason = NULL;
+	strbuf_init(&text, MESSAGE_TEXT_MAX);
+	message_encode(&text, m);
+	etcd_txn_init(&t, c, "replay");
+	etcd_if_mod(&t, key_deadletter(m->ulid).s, mod_rev);
+	etcd_then_delete(&t, key_deadletter(m->ulid).s, NULL);
+	etcd_then_put(&t, key_queue(m->ulid).s, (struct slice){text.s, text.len}, 0);
+	r = etcd_txn_settle(&t, &reply, &resent, e);
+	etcd_txn_release(&t);
+	strbuf_release(&text);
+	if (r)
+		return r;
+	*ret_done = reply.succeeded || resent;
+	etcd_reply_release(&reply);
+	return 0;
+}
+
+struct replay {
+	struct etcd *client;
+	int64_t n;
+	struct err *e;
+};
+
+static int replay_letter(const struct etcd_kv *kv, void *arg)
+{
+	struct replay *p = arg;
+	char ulid[ULID_LEN + 1];
+	struct message m;
+	bool done;
+	int r;
+
+	if (key_parse_ulid(kv->key, ulid))
+		return 0;
+	r = message_decode(ulid, kv->value, &m, p->e);
+	if (r)
+		return r;
+	r = replay_one(p->client, &m, kv->mod_rev, &done, p->e);
+	p->n += !r && done;
+	message_release(&m);
+	return r;
+}
+
+int dead_replay(struct etcd *c, const char *ulid, int64_t *ret_n, struct err *e)
+{
+	struct replay p = {.client = c, .e = e};
+	struct etcd_reply reply;
+	int r;
+
+	if (!ulid) {
+		r = etcd_each(c, KEY_DEADLETTER, key_prefix_end(KEY_DEADLETTER).s, 0, 0,
+			      replay_letter, &p, NULL, e);
+		*ret_n = p.n;
+		return r;
+	}
+	if (!check_id(ulid, e))
+		return -EINVAL;
+	r = etcd_get(c, key_deadletter(ulid).s, NULL, 0, 0, 0, &reply, e);
+	if (r)
+		return r;
+	r = reply.ranges[0].n ? replay_letter(&reply.ranges[0].kvs[0], &p) : not_there(ulid, e);
+	etcd_reply_release(&reply);
+	*ret_n = p.n;
+	return r;
+}
+
+/* The count of what was dropped moves with it, so that the balance holds. */
+static int drop_once(struct etcd *c, const char *ulid, struct err *e)
+{
+	struct etcd_reply now, reply;
+	struct tally total = {0};
+	struct strbuf text;
+	struct message m;
+	struct etcd_txn t;
+	int64_t dead_rev, total_rev = 0;
+	int r;
+
+	etcd_txn_init(&t, c, "drop");
+	etcd_then_get(&t, key_deadletter(ulid).s, NULL);
+	etcd_then_get(&t, KEY_STATS_TOTAL, NULL);
+	r = etcd_txn_settle(&t, &now, NULL, e);
+	if (r)
+		goto out;
+	r = now.ranges[0].n ? message_decode(ulid, now.ranges[0].kvs[0].value, &m, e)
+			    : not_there(ulid, e);
+	if (!r && now.ranges[1].n) {
+		total_rev = now.ranges[1].kvs[0].mod_rev;
+		r = tally_add(&total, now.ranges[1].kvs[0].value, e);
+	}
+	dead_rev = now.ranges[0].n ? now.ranges[0].kvs[0].mod_rev : 0;
+	etcd_reply_release(&now);
+	if (r)
+		goto out;
+	total.messages_dropped += m.source[0] != '\0';
+	total.rows_dropped += m.source[0] ? m.rows : 0;
+	message_release(&m);
+	strbuf_init(&text, 4096);
+	tally_encode(&text, &total);
+	etcd_txn_reset(&t);
+	etcd_if_mod(&t, key_deadletter(ulid).s, dead_rev);
+	etcd_if_mod(&t, KEY_STATS_TOTAL, total_rev);
+	etcd_then_delete(&t, key_deadletter(ulid).s, NULL);
+	etcd_then_delete(&t, key_payload(ulid).s, NULL);
+	etcd_then_put(&t, KEY_STATS_TOTAL, (struct slice){text.s, text.len}, 0);
+	strbuf_release(&text);
+	r = etcd_txn_settle(&t, &reply, NULL, e);
+	if (!r) {
+		r = reply.succeeded ? 0 : -EAGAIN;
+		etcd_reply_release(&reply);
+	}
+out:
+	etcd_txn_release(&t);
+	return r;
+}
+
+int dead_drop(struct etcd *c, const char *ulid, struct err *e)
+{
+	bool tried = false;
+	int r;
+
+	if (!check_id(ulid, e))
+		return -EINVAL;
+	while ((r = drop_once(c, ulid, e)) == -EAGAIN)
+		tried = true;
+	/* Refused, then not there: either our own earlier try, or somebody else's. It is gone. */
+	return r == -ENOENT && tried ? 0 : r;
+}
