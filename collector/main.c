@@ -392,8 +392,6 @@ static int run_session(struct collector *k, struct err *e)
 	lost = k->consumer.lost && !daemon_stopping();
 	close_session(k, left);
 	k->at_work = false;
-	if (r == -ECANCELED)
-		return 0;
 	if (r)
 		return r;
 	if (lost)
@@ -421,6 +419,8 @@ static int run(struct collector *k)
 		if (daemon_sleep_ms(backoff_next_ms(&b, 100, 3000)))
 			break;
 	}
+	if (r == -ECANCELED && k->mode == MODE_DRAIN)
+		r = err_set(&e, -EINTR, "stopped before all was drained");
 	if (!r || r == -ECANCELED)
 		return 0;
 	log_error("%s", e.text[0] ? e.text : strerror(-r));

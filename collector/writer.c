@@ -224,26 +224,11 @@ static void add_row(struct pair *p, const struct row *row, uint32_t series, uint
 
 /* ---- identities ------------------------------------------------------------------------------ */
 
-/* Labels that name a target and not a series, where one metric alone cannot tell. */
-static void target_labels(struct strbuf *out, struct slice labels)
-{
-	static const char *const names[] = {"instance", "job"};
-	struct label all[LABELS_MAX], kept[LABELS_MAX];
-	int n = labels_split(labels, all, NULL), m = 0;
-
-	for (int i = 0; i < n; i++)
-		for (size_t k = 0; k < ARRAY_SIZE(names); k++)
-			if (slice_eq(all[i].name, slice_str(names[k])))
-				kept[m++] = all[i];
-	labels_join(out, kept, m);
-}
-
 /* The labels of a GPU seen for the first time: what all its series have in common. */
 static void first_labels(struct strbuf *out, const struct batch *b, struct slice gpu)
 {
-	const struct batch_series *first = NULL;
-	bool several = false;
 	struct strbuf common;
+	bool first = true;
 
 	strbuf_init(&common, LABELS_BYTES);
 	for (uint32_t i = 0; i < b->n_series; i++) {
@@ -251,22 +236,12 @@ static void first_labels(struct strbuf *out, const struct batch *b, struct slice
 
 		if (!slice_eq(s->gpu, gpu))
 			continue;
-		if (!first) {
-			first = s;
-			strbuf_add_slice(out, s->labels);
-			continue;
-		}
-		several = several || !slice_eq(s->metric, first->metric);
 		strbuf_reset(&common);
-		labels_common(&common, (struct slice){out->s, out->len}, s->labels);
+		labels_common(&common, first ? s->labels : (struct slice){out->s, out->len},
+			      s->labels);
 		strbuf_reset(out);
 		strbuf_add(out, common.s, common.len);
-	}
-	if (!several) {
-		strbuf_reset(&common);
-		strbuf_add(&common, out->s, out->len);
-		strbuf_reset(out);
-		target_labels(out, (struct slice){common.s, common.len});
+		first = false;
 	}
 	strbuf_release(&common);
 }

@@ -118,6 +118,35 @@ static int decode_tables(struct reader *r, struct batch *b)
 	return r->err;
 }
 
+/* UTF-8 without NULs, as pointers and identities, which are JSON, hold them. */
+static bool is_text(const struct slice *s, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!utf8_valid(s[i]) || (s[i].len && memchr(s[i].p, '\0', s[i].len)))
+			return false;
+	return true;
+}
+
+static bool is_all_text(const struct batch *b)
+{
+	bool good = is_text(&b->host, 1);
+
+	for (uint32_t i = 0; i < b->n_series && good; i++) {
+		const struct batch_series *s = &b->series[i];
+		struct slice names[] = {s->gpu,   s->metric, s->device,
+					s->model, s->driver, s->labels};
+
+		good = is_text(names, ARRAY_SIZE(names));
+	}
+	for (uint32_t i = 0; i < b->n_attributions && good; i++) {
+		const struct attribution *a = &b->attributions[i];
+		struct slice names[] = {a->uuid, a->container, a->pod, a->namespace};
+
+		good = is_text(names, ARRAY_SIZE(names));
+	}
+	return good;
+}
+
 int batch_decode(const void *p, size_t n, struct batch *ret, struct err *e)
 {
 	struct reader r;
@@ -130,6 +159,8 @@ int batch_decode(const void *p, size_t n, struct batch *ret, struct err *e)
 	r = reader_of(ret->mem.s, ret->mem.len);
 	if (decode_tables(&r, ret))
 		return err_set(e, -EBADMSG, "payload: damaged tables");
+	if (!is_all_text(ret))
+		return err_set(e, -EBADMSG, "payload: a name is not UTF-8 text");
 	if (columns_decode(&r, ret->n_series, ret->n_attributions, BATCH_ROWS_MAX, &ret->rows))
 		return err_set(e, -EBADMSG, "payload: damaged columns");
 	if (reader_left(&r))

@@ -8,7 +8,8 @@
  *	    varint series,       each: lstr gpu, metric, device, model, driver, labels
  *	    varint attributions, each: lstr uuid, container, pod, namespace
  *	    columns (columns.h)
- * Little-endian. Names are the source's own text, not encoded. labels is canonical (labels.h). */
+ * Little-endian. Names are the source's own text, not encoded: UTF-8 without NULs. labels is
+ * canonical (labels.h). */
 #ifndef GPUTEL_BATCH_H
 #define GPUTEL_BATCH_H
 

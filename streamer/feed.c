@@ -257,10 +257,16 @@ static int add_row(struct feed *f, const struct sample *s, const struct csv_reco
 	return 0;
 }
 
+/* All of its bytes were there before; a line that had no end then may have got one. */
+static bool was_published(const struct feed *f, const struct csv_record *rec)
+{
+	return rec->offset + (int64_t)rec->len <= f->published_to;
+}
+
 /* A row that goes nowhere still moves the window on. */
 static void pass_over(struct feed *f, const struct csv_record *rec)
 {
-	if (rec->end <= f->published_to)
+	if (was_published(f, rec))
 		return;
 	f->filling->end = rec->end;
 	f->filling->end_line = rec->next_line;
@@ -297,7 +303,7 @@ static int take_row(struct feed *f, const struct csv_record *rec)
 	struct err e;
 	int r;
 
-	if (f->open_end && rec->end > f->published_to && f->filling->end == f->filling->offset)
+	if (f->open_end && !was_published(f, rec) && f->filling->end == f->filling->offset)
 		row_forget(f->rows);
 	r = parse(f, rec, &s, &e);
 	if (r < 0)
@@ -309,7 +315,7 @@ static int take_row(struct feed *f, const struct csv_record *rec)
 	if (r == ROW_NO_VALUE) {
 		f->stats->no_value++;
 		pass_over(f, rec);
-	} else if (rec->end <= f->published_to) {
+	} else if (was_published(f, rec)) {
 		f->stats->duplicate++;
 	} else if ((r = add_row(f, &s, rec))) {
 		return r;

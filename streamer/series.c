@@ -250,6 +250,18 @@ static void name_instance(struct canon *c)
 	*gpu = slice_str(c->gpu);
 }
 
+/* Pointers and identities are JSON: what is not UTF-8 would come back as something else. */
+static int check_text(const struct slice fields[FIELD_COUNT], enum series_field *ret_field,
+		      struct err *e)
+{
+	for (int i = 0; i < FIELD_COUNT; i++) {
+		*ret_field = (enum series_field)i;
+		if (!utf8_valid(fields[i]))
+			return err_set(e, -EINVAL, "not UTF-8");
+	}
+	return 0;
+}
+
 static int check_names(const struct canon *c, enum series_field *ret_field, struct err *e)
 {
 	char encoded[NAME_MAX_ENCODED + 1];
@@ -258,8 +270,6 @@ static int check_names(const struct canon *c, enum series_field *ret_field, stru
 		int r = name_encode_to(encoded, c->known[names[i].field]);
 
 		*ret_field = names[i].field;
-		if (!utf8_valid(c->known[names[i].field]))
-			return err_set(e, -EINVAL, "not UTF-8");
 		if (r == -ENAMETOOLONG)
 			return err_set(e, -EINVAL, "longer than %d bytes as a file's name",
 				       NAME_MAX_ENCODED);
@@ -274,6 +284,9 @@ static int canonicalise(struct canon *c, const struct slice fields[FIELD_COUNT],
 {
 	int r;
 
+	r = check_text(fields, ret_field, e);
+	if (r < 0)
+		return r;
 	memcpy(c->known, fields, FIELD_COUNT * sizeof(*fields));
 	strbuf_init(&c->unescaped, LABELS_BYTES);
 	strbuf_init(&c->labels, LABELS_BYTES);

@@ -34,7 +34,7 @@ SANITIZER_REPORT = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|M
 SANITIZER_ENV = {
     "ASAN_OPTIONS": f"exitcode={SANITIZER_EXIT}:detect_leaks=1",
     "UBSAN_OPTIONS": f"exitcode={SANITIZER_EXIT}:print_stacktrace=1",
-    "TSAN_OPTIONS": f"exitcode={SANITIZER_EXIT}:halt_on_error=0",
+    "TSAN_OPTIONS": f"exitcode={SANITIZER_EXIT}:report_thread_leaks=0",
 }
 
 
@@ -119,7 +119,8 @@ class Process:
         """What an orderly life has none of."""
         text, status = self.log(), self.popen.poll()
         found = [f"{self.name}: {line}" for line in text.splitlines() if SANITIZER_REPORT.search(line)]
-        if status == SANITIZER_EXIT or (status is not None and status < 0 and not self.killed):
+        ended_by = -status if status is not None and status < 0 and not self.killed else 0
+        if status == SANITIZER_EXIT or ended_by not in (0, signal.SIGTERM):  # SIGTERM: before it had begun
             found.append(f"{self.name} ended with status {status}")
         return found
 

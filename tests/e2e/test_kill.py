@@ -4,7 +4,7 @@ import re
 import signal
 import time
 
-from lib import SEED, wait_until
+from lib import SEED, SLOW, wait_until
 from rows import Expected, assert_tree, fleet, wait_for_rows, write_csv
 
 FAST = {"MQ_PROCESSING_TIMEOUT": "2s", "MQ_MAX_RETRIES": 50}
@@ -28,7 +28,7 @@ def test_every_row_is_there_once_and_in_order_after_kills_at_random_moments(own_
     running = {name: begin() for name, begin in start.items()}
     kills = dict.fromkeys(start, 0)
     while running["streamer"].running() or min(kills.values()) < 2:
-        time.sleep(rng.uniform(0.05, 0.4))  # the moment of the kill, not a wait for something
+        time.sleep(rng.uniform(0.05, 0.4) * SLOW)  # the moment of the kill, not a wait for something
         name = rng.choice(sorted(start, key=lambda n: (kills[n], n))[:2])
         if running[name].running():
             running[name].kill()

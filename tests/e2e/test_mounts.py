@@ -101,14 +101,6 @@ def test_an_empty_store_is_an_empty_tree(system):
     assert mount.names(".by-uuid") == []
 
 
-def test_the_host_option_shows_only_those_hosts(system, tmp_path):
-    system.collector()
-    rows = list(fleet(400, hosts=3, prefix="a")) + list(fleet(400, hosts=3, prefix="b"))
-    system.stream("--csv", write_csv(tmp_path / "a.csv", rows), "--wait")
-    mount = system.mount("-o", "host=a-*")
-    assert_tree(mount, Expected(r for r in rows if r["Hostname"].startswith("a-")))
-
-
 def test_a_value_that_changes_is_never_torn(system, tmp_path):
     """Readers in a loop while values change their length: every read is one of the values, whole."""
     system.collector()

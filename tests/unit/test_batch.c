@@ -27,10 +27,9 @@ static struct sample_batch *sample_new(struct slice host, uint32_t series, uint3
 	return s;
 }
 
-/* Bytes of any kind: the container does not care what a name is. */
 static struct slice any_text(struct rng *g)
 {
-	return rng_one_in(g, 3) ? hostile_value(g) : hostile_name(g);
+	return rng_one_in(g, 3) ? SLICE_LIT("") : hostile_name(g);
 }
 
 static struct sample_batch *random_batch(struct rng *g, size_t max_rows)
@@ -234,6 +233,45 @@ TEST(a_decoded_batch_is_released_when_it_is_decoded_into_again)
 	batch_release(&got);
 	strbuf_release(&out);
 	free(s);
+}
+
+static void check_name(struct slice name, int want)
+{
+	struct sample_batch *s = sample_new(SLICE_LIT("h"), 1, 1);
+	struct slice *places[] = {&s->b.host,
+				  &s->series[0].gpu,
+				  &s->series[0].metric,
+				  &s->series[0].device,
+				  &s->series[0].model,
+				  &s->series[0].driver,
+				  &s->series[0].labels,
+				  &s->attributions[0].uuid,
+				  &s->attributions[0].container,
+				  &s->attributions[0].pod,
+				  &s->attributions[0].namespace};
+
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+		struct batch got = {0};
+		struct strbuf out;
+
+		*places[i] = name;
+		out = encoded(s);
+		test_check(batch_decode(out.s, out.len, &got, NULL) == want, __FILE__, __LINE__,
+			   "name %zu: \"%.*s\"", i, (int)name.len, name.p);
+		*places[i] = SLICE_LIT("h");
+		batch_release(&got);
+		strbuf_release(&out);
+	}
+	free(s);
+}
+
+TEST(names_are_utf8_without_nuls)
+{
+	check_name(SLICE_LIT("h\xc3\xa9\n\""), 0);
+	check_name(SLICE_LIT("h\xe9"), -EBADMSG);
+	check_name(SLICE_LIT("\xed\xa0\x80"), -EBADMSG);
+	check_name(SLICE_LIT("a\0b"), -EBADMSG);
+	check_name(SLICE_LIT("\0"), -EBADMSG);
 }
 
 /* ---- damage ---------------------------------------------------------------------------------- */

@@ -28,6 +28,7 @@ static struct producer random_producer(struct rng *g)
 			     .rows = number(g),
 			     .leases = {number(g), number(g)},
 			     .lease_keys = number(g),
+			     .throttle_rate = (double)rng_below(g, 9) / 8,
 			     .updated_ns = number(g)};
 	struct slice name = hostile_name(g), print = hostile_name(g);
 

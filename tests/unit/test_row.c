@@ -229,6 +229,9 @@ TEST(names_that_no_file_can_have_are_invalid)
 	check_row(HEADER "1,\"M\xff\n/\",0,,,,.h,,,,5,\n", ROW_INVALID,
 		  "f:2:3: metric_name: not UTF-8");
 	check_row(HEADER "1,\"M\xc3\xa9\n/\",0,,,,.h,,,,5,\n", ROW_OK, "5");
+	check_row(HEADER "1,M,0,,,,h,,,,5,\"a=\"\"\xe9\"\"\"\n", ROW_INVALID,
+		  "f:2:14: labels_raw: not UTF-8");
+	check_row(HEADER "1,M,0,d\xe9,,,h,,,,5,\n", ROW_INVALID, "f:2:7: device: not UTF-8");
 }
 
 TEST(blanks_around_time_and_value_are_not_part_of_them)
