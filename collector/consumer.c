@@ -227,11 +227,17 @@ static struct pending *first_pending(const struct host *h)
 	return best;
 }
 
+/* Or stored in part, which counts the pairs of one message alone. */
+static bool is_redelivered(const struct message *m)
+{
+	return m->attempt > 0 || m->part > 0;
+}
+
 bool consumer_is_redelivery(const struct host *h)
 {
 	const struct pending *p = first_pending(h);
 
-	return p && p->m.attempt > 0;
+	return p && is_redelivered(&p->m);
 }
 
 size_t consumer_take(struct consumer *c, struct host *h, struct claim *claims, size_t max,
@@ -241,7 +247,7 @@ size_t consumer_take(struct consumer *c, struct host *h, struct claim *claims, s
 	struct pending *p;
 
 	while (n < max && (p = first_pending(h))) {
-		bool redelivered = p->m.attempt > 0;
+		bool redelivered = is_redelivered(&p->m);
 
 		if (n && (redelivered || sum + (size_t)p->m.bytes > bytes))
 			break;

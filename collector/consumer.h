@@ -80,6 +80,7 @@ struct consumer {
 	bool overflow; /* more is queued than is held */
 	int64_t seen_rev; /* of the queue's mirror */
 	bool queue_listed, members_listed, writers_listed;
+	bool dead_full;   /* no dead letter may be added; messages wait instead */
 	bool stop;        /* workers end */
 	bool lost;        /* the session is gone: everything here is void */
 	uint64_t deaths;       /* consumers seen to vanish */

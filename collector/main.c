@@ -10,6 +10,7 @@
 #include "process.h"
 #include "session.h"
 #include "tally.h"
+#include "upkeep.h"
 #include "worker.h"
 
 #include <stdio.h>
@@ -36,6 +37,7 @@ struct collector {
 	struct session *session;
 	_Atomic bool at_work; /* it may hold claims */
 	struct consumer consumer;
+	struct upkeep *upkeep;
 	struct worker *workers;
 	unsigned n_workers;
 	struct mono next_recovery;
@@ -278,8 +280,13 @@ static void recover(struct collector *k, uint64_t deaths)
 	struct consumer *c = &k->consumer;
 	struct recovered rec = {0};
 	struct err e = {0};
-	int r = queue_recover(k->etcd, k->conf.mq_max_retries, &rec, &e);
+	int64_t max_retries;
+	int r;
 
+	consumer_lock(c);
+	max_retries = c->dead_full ? INT64_MAX : k->conf.mq_max_retries;
+	consumer_unlock(c);
+	r = queue_recover(k->etcd, max_retries, &rec, &e);
 	if (rec.requeued || rec.dead)
 		log_info("recovered from collectors that are gone: %lld messages back in the queue, "
 			 "%lld dead-lettered", (long long)rec.requeued, (long long)rec.dead);
@@ -365,6 +372,8 @@ static void close_session(struct collector *k, bool abandon)
 		etcd_cancel(k->etcd);
 	for (unsigned i = 0; i < k->n_workers; i++)
 		worker_join(&k->workers[i]);
+	upkeep_stop(k->upkeep);
+	k->upkeep = NULL;
 	free(k->workers);
 	k->workers = NULL;
 	k->n_workers = 0;
@@ -383,6 +392,8 @@ static int run_session(struct collector *k, struct err *e)
 
 	if (!r)
 		r = start_workers(k, e);
+	if (!r && (r = upkeep_start(&k->upkeep, k->etcd, &k->consumer, &k->conf)))
+		err_set(e, r, "cannot start a thread: %s", strerror(-r));
 	if (!r) {
 		k->at_work = true;
 		log_info("collecting as %s", k->consumer.id);

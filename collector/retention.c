@@ -47,7 +47,7 @@ static size_t segments_of(const struct listing *l, const char *gpu)
 static int drop_segment(struct etcd *c, const struct writer *w, const struct fence *f,
 			const struct hold *h, const struct stored *s, bool last, struct err *e)
 {
-	int64_t end_ns = s->start_ns + w->segment_ns;
+	uint64_t end_ns = (uint64_t)s->start_ns + (uint64_t)w->segment_ns;
 	struct etcd_reply reply;
 	struct etcd_txn t;
 	int r;
@@ -55,9 +55,9 @@ static int drop_segment(struct etcd *c, const struct writer *w, const struct fen
 	etcd_txn_init(&t, c, "drop_segment");
 	etcd_if_create(&t, key_consumer(f->consumer).s, f->session);
 	etcd_if_mod(&t, key_writer(h->host).s, h->rev);
-	etcd_then_delete(&t, key_data_from(w->host, s->gpu, s->start_ns).s,
+	etcd_then_delete(&t, key_data_from(w->host, s->gpu, (uint64_t)s->start_ns).s,
 			 key_data_from(w->host, s->gpu, end_ns).s);
-	etcd_then_delete(&t, key_body_from(w->host, s->gpu, s->start_ns).s,
+	etcd_then_delete(&t, key_body_from(w->host, s->gpu, (uint64_t)s->start_ns).s,
 			 key_body_from(w->host, s->gpu, end_ns).s);
 	if (last)
 		etcd_then_delete(&t, key_gpu(w->host, s->gpu).s, NULL);

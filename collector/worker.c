@@ -124,9 +124,17 @@ static int make_room(struct turn *t, size_t ops, size_t bytes, struct err *e)
 static int dead_letter(struct turn *t, struct claim *k, const char *reason, struct err *e)
 {
 	int r = make_room(t, 3, 0, e);
+	bool full;
 
 	if (r)
 		return r;
+	consumer_lock(t->w->consumer);
+	full = t->w->consumer->dead_full;
+	consumer_unlock(t->w->consumer);
+	if (full) {
+		ending_give_back(&t->ending, k);
+		return 0;
+	}
 	log_warn("message %s of host %s is dead-lettered: %s", k->m.ulid, k->m.host, reason);
 	ending_dead_letter(&t->ending, k, reason);
 	t->tally.messages_dead++;

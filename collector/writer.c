@@ -107,6 +107,15 @@ int writer_load(struct writer **ret, struct etcd *c, const struct fence *f, cons
 	return r;
 }
 
+/* Asks for the chunks of a segment. */
+static void get_segment(struct decision *d, const struct writer *w, const char *gpu,
+			int64_t start_ns)
+{
+	uint64_t from = (uint64_t)start_ns, to = from + (uint64_t)w->segment_ns;
+
+	etcd_then_get(&d->t, key_data_from(w->host, gpu, from).s, key_data_from(w->host, gpu, to).s);
+}
+
 static struct segment_state *find_segment(struct gpu_state *g, int64_t start_ns)
 {
 	for (size_t i = 0; i < g->n_segments; i++)
@@ -281,26 +290,6 @@ static bool set_field(char **field, struct slice value)
 	return true;
 }
 
-/* uuid, device, model and driver are those of the newest row that is not ahead of its time. */
-static void note_identity(struct intake *in, struct gpu_state *g, const struct batch_series *s,
-			  const struct attribution *a, int64_t time_ns)
-{
-	bool changed = false;
-
-	if (time_ns < g->id->as_of_ns || time_ns > in->now_ns + CHUNK_AHEAD_NS)
-		return;
-	changed |= set_field(&g->id->uuid, a->uuid);
-	changed |= set_field(&g->id->device, s->device);
-	changed |= set_field(&g->id->model, s->model);
-	changed |= set_field(&g->id->driver, s->driver);
-	if (changed) {
-		g->id->as_of_ns = time_ns;
-		g->changed = true;
-	}
-}
-
-/* ---- rows ------------------------------------------------------------------------------------ */
-
 /* What a batch's series is here, looked up once per batch. */
 struct series_here {
 	struct gpu_state *gpu;
@@ -308,7 +297,34 @@ struct series_here {
 	uint32_t pair;        /* + 1, of its last row; the next is mostly in the same */
 	uint32_t attribution; /* of the batch + 1, of its last row */
 	uint32_t attribution_here;
+	uint32_t agrees; /* gpu->looks + 1 if its last row says of the GPU what the identity says */
 };
+
+/* uuid, device, model and driver are those of the newest row that is not ahead of its time; other
+ * rows say only what none has said yet. */
+static void note_identity(struct intake *in, struct series_here *here, const struct batch_series *s,
+			  const struct attribution *a, int64_t time_ns)
+{
+	struct gpu_state *g = here->gpu;
+	struct identity *id = g->id;
+	bool newest = time_ns >= id->as_of_ns && time_ns <= in->now_ns + CHUNK_AHEAD_NS;
+	bool changed = false;
+
+	if (newest && (a->uuid.len || s->device.len || s->model.len || s->driver.len))
+		id->as_of_ns = time_ns;
+	if (here->agrees == g->looks + 1)
+		return;
+	changed |= (newest || !id->uuid[0]) && set_field(&id->uuid, a->uuid);
+	changed |= (newest || !id->device[0]) && set_field(&id->device, s->device);
+	changed |= (newest || !id->model[0]) && set_field(&id->model, s->model);
+	changed |= (newest || !id->driver[0]) && set_field(&id->driver, s->driver);
+	g->looks += changed;
+	g->changed |= changed;
+	if (newest)
+		here->agrees = g->looks + 1;
+}
+
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 static int find_series(struct intake *in, const struct batch *b, uint32_t i,
 		       struct series_here *ret, struct err *e)
@@ -347,8 +363,9 @@ static void take_row(struct intake *in, const struct batch *b, const struct row 
 	if (s->attribution != row->attribution + 1) {
 		s->attribution = row->attribution + 1;
 		s->attribution_here = find_attribution(&in->pairs[s->pair - 1], a);
-		note_identity(in, s->gpu, &b->series[row->series], a, row->time.ns);
+		s->agrees = 0;
 	}
+	note_identity(in, s, &b->series[row->series], a, row->time.ns);
 	add_row(&in->pairs[s->pair - 1], row, s->id, s->attribution_here);
 }
 
@@ -404,9 +421,7 @@ int intake_prepare(struct intake *in, struct etcd *c, const struct fence *f, con
 		if (find_segment(p->gpu, p->segment_ns))
 			continue;
 		asked++;
-		etcd_then_get(&d.t, key_data_from(in->w->host, p->gpu->name, p->segment_ns).s,
-			      key_data_from(in->w->host, p->gpu->name,
-					    p->segment_ns + in->w->segment_ns).s);
+		get_segment(&d, in->w, p->gpu->name, p->segment_ns);
 	}
 	if (asked)
 		r = decision_read(&d, e);
@@ -442,8 +457,7 @@ int writer_stored_at(struct writer *w, struct etcd *c, const struct fence *f, co
 		return err_set(e, -EBADMSG, "%s/%s: chunks without an identity", w->host, gpu);
 	if (!find_segment(g, start_ns)) {
 		decision_begin(&d, c, f, h);
-		etcd_then_get(&d.t, key_data_from(w->host, gpu, start_ns).s,
-			      key_data_from(w->host, gpu, start_ns + w->segment_ns).s);
+		get_segment(&d, w, gpu, start_ns);
 		r = decision_read(&d, e);
 		if (!r)
 			r = learn_segment(g, start_ns, &d.reply.ranges[0], e);

@@ -29,6 +29,7 @@ struct gpu_state {
 	struct identity *id;
 	char name[NAME_MAX_ENCODED + 1]; /* of its folder */
 	bool changed;                    /* id differs from what is stored */
+	uint32_t looks;                  /* counts changes of uuid, device, model and driver */
 	struct segment_state *segments;
 	size_t n_segments, cap_segments;
 };

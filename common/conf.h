@@ -27,6 +27,8 @@ struct conf {
 	char *etcd_endpoints;
 	int64_t etcd_dial_timeout, etcd_request_timeout, etcd_max_inflight;
 	char *etcd_username, *etcd_password, *etcd_cacert, *etcd_cert, *etcd_key;
+	bool etcd_maintenance;
+	int64_t etcd_quota; /* 0: ask etcd */
 	char *gputel_prefix, *service_id;
 	int64_t mq_batch_size, mq_max_retries, mq_processing_timeout, mq_dedup_ttl, mq_message_ttl;
 	bool throttle_enabled;

@@ -182,6 +182,16 @@ struct etcd_status {
 int etcd_status(struct etcd *c, struct etcd_status *ret, struct err *e) must_check;
 int etcd_compact(struct etcd *c, int64_t revision, struct err *e) must_check; /* -ESTALE: already */
 
+/* The quota of the database as etcd itself says in GET /metrics (etcd_server_quota_backend_bytes);
+ * -ENODATA: it does not. */
+int etcd_quota(struct etcd *c, int64_t *ret_bytes, struct err *e) must_check;
+/* Whether a member has raised the NOSPACE alarm, and taking it back everywhere. */
+int etcd_nospace(struct etcd *c, bool *ret_armed, struct err *e) must_check;
+int etcd_disarm(struct etcd *c, struct err *e) must_check;
+/* Gives freed pages of the member that answers back to its file system; it stands still meanwhile.
+ * timeout_ms: it can take long. */
+int etcd_defragment(struct etcd *c, int timeout_ms, struct err *e) must_check;
+
 /* ---- mirrors: list, then watch, for ever ----------------------------------------------------- */
 
 /* A local copy of a range of keys, kept by one thread of its own: it lists the range at one

@@ -5,7 +5,8 @@
  *	etcd_error.c     what an answer's error means
  *	etcd_kv.c        keys out, keys and values in, reads
  *	etcd_txn.c       transactions
- *	etcd_lease.c     leases and maintenance
+ *	etcd_lease.c     leases, status, compaction
+ *	etcd_space.c     quota, alarms, defragmentation
  *	etcd_mirror.c    list and watch
  *
  * The client's lock is held for a few instructions, never over a request. */

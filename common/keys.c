@@ -220,14 +220,14 @@ struct key key_body(const char *host, const char *gpu, int64_t first_ns, const c
 	return make(KEY_BODY NAME "/" NAME "/%020lld_%.26s", host, gpu, stamp(first_ns), ulid);
 }
 
-struct key key_data_from(const char *host, const char *gpu, int64_t from_ns)
+struct key key_data_from(const char *host, const char *gpu, uint64_t from_ns)
 {
-	return make(KEY_DATA NAME "/" NAME "/%020lld", host, gpu, stamp(from_ns));
+	return make(KEY_DATA NAME "/" NAME "/%020llu", host, gpu, (unsigned long long)from_ns);
 }
 
-struct key key_body_from(const char *host, const char *gpu, int64_t from_ns)
+struct key key_body_from(const char *host, const char *gpu, uint64_t from_ns)
 {
-	return make(KEY_BODY NAME "/" NAME "/%020lld", host, gpu, stamp(from_ns));
+	return make(KEY_BODY NAME "/" NAME "/%020llu", host, gpu, (unsigned long long)from_ns);
 }
 
 struct key key_under(const char *base, const char *name)

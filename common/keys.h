@@ -54,9 +54,10 @@ struct key key_writer(const char *host);
 struct key key_gpu(const char *host, const char *gpu);
 struct key key_data(const char *host, const char *gpu, int64_t first_ns, const char *ulid);
 struct key key_body(const char *host, const char *gpu, int64_t first_ns, const char *ulid);
-/* Where the chunks of [from_ns, …) begin in a GPU's range: a bound, no key. */
-struct key key_data_from(const char *host, const char *gpu, int64_t from_ns);
-struct key key_body_from(const char *host, const char *gpu, int64_t from_ns);
+/* Where the chunks of [from_ns, …) begin in a GPU's range: a bound, no key. Unsigned, because the end
+ * of the last segment of time does not fit int64. */
+struct key key_data_from(const char *host, const char *gpu, uint64_t from_ns);
+struct key key_body_from(const char *host, const char *gpu, uint64_t from_ns);
 /* base + name + "/": the prefix of one host's keys under KEY_GPUS, KEY_DATA, … */
 struct key key_under(const char *base, const char *name);
 

@@ -288,14 +288,18 @@ static void forget_texts(struct tree *t)
 
 static void announce(struct tree *t, struct changes *ch)
 {
+	struct watcher watchers[TREE_WATCHERS];
 	int64_t revision = t->revision;
+	size_t n;
 
 	pthread_mutex_lock(&t->commit_lock);
+	n = t->n_watchers;
+	memcpy(watchers, t->watchers, sizeof(watchers));
 	t->commits++;
 	pthread_cond_broadcast(&t->commit_cond);
 	pthread_mutex_unlock(&t->commit_lock);
-	for (size_t i = 0; i < t->n_watchers; i++)
-		t->watchers[i].fn(revision, ch->list, ch->n, t->watchers[i].arg);
+	for (size_t i = 0; i < n; i++)
+		watchers[i].fn(revision, ch->list, ch->n, watchers[i].arg);
 	changes_release(ch);
 }
 
@@ -358,8 +362,10 @@ void tree_watch(struct tree *t,
 		void (*fn)(int64_t revision, const struct change *c, size_t n, void *arg),
 		void *arg)
 {
+	pthread_mutex_lock(&t->commit_lock);
 	if (t->n_watchers < TREE_WATCHERS)
 		t->watchers[t->n_watchers++] = (struct watcher){fn, arg};
+	pthread_mutex_unlock(&t->commit_lock);
 }
 
 /* ---- figures --------------------------------------------------------------------------------- */

@@ -9,7 +9,7 @@ static bool is_live(const struct place *p)
 {
 	const struct segment *s = p->segment;
 
-	return p->now_ns < s->start_ns + p->t->segment_ns || p->now_ns - s->stored_ns < LIVE_NS;
+	return p->now_ns - s->start_ns < p->t->segment_ns || p->now_ns - s->stored_ns < LIVE_NS;
 }
 
 static void set_times(struct attr *a, int64_t mtime, int64_t ctime, int64_t revision)

@@ -10,11 +10,15 @@
 enum state { STATE_OPEN, STATE_SLOW, STATE_PAUSED };
 enum { POLL_MS = 500, RATE_WINDOW_MS = 1000 };
 
+#define SPACE_PAUSE  0.85
+#define SPACE_RESUME 0.80
+
 struct throttle {
 	struct etcd *etcd;
 	bool enabled;
 	double share;
 	int64_t max_depth, max_bytes, max_lag_ms; /* 0: no limit */
+	int64_t quota;                            /* of etcd's database; 0: not known yet */
 	pthread_t thread;
 	bool started;
 
@@ -48,7 +52,19 @@ static int64_t ulid_ms(const char *ulid)
 
 struct figures {
 	int64_t depth, bytes, lag_ms;
+	double space; /* share of etcd's quota that is in use; 0: unknown */
 };
+
+static double space_in_use(struct throttle *t)
+{
+	struct etcd_status s;
+
+	if (!t->quota && etcd_quota(t->etcd, &t->quota, NULL))
+		return 0;
+	if (t->quota <= 0 || etcd_status(t->etcd, &s, NULL))
+		return 0;
+	return (double)s.db_size_in_use / (double)t->quota;
+}
 
 /* The oldest key and the count come from one request; etcd walks its index for it, which is why it
  * is made twice a second and not for each message. */
@@ -62,6 +78,7 @@ static int look(struct throttle *t, struct figures *ret)
 	if (r)
 		return r;
 	*ret = (struct figures){.depth = reply.ranges[0].count};
+	ret->space = space_in_use(t);
 	if (reply.ranges[0].n && !key_parse_ulid(reply.ranges[0].kvs[0].key, ulid))
 		ret->lag_ms = MAX(wall_now_ns() / NS_PER_MS - ulid_ms(ulid), 0);
 	etcd_reply_release(&reply);
@@ -82,6 +99,10 @@ static double load(const struct throttle *t, const struct figures *f)
 		load = MAX(load, (double)f->bytes / (double)t->max_bytes);
 	if (t->max_lag_ms && f->depth)
 		load = MAX(load, (double)f->lag_ms / (double)t->max_lag_ms);
+	if (f->space >= SPACE_PAUSE)
+		load = MAX(load, 2); /* pauses, until below SPACE_RESUME */
+	else if (f->space >= SPACE_RESUME)
+		load = MAX(load, t->state == STATE_PAUSED ? 1 : 0);
 	return load;
 }
 
@@ -98,9 +119,10 @@ static void tell(enum state state, const struct figures *f)
 					   "publishing paused"};
 
 	log_write(state == STATE_OPEN ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
-		  "%s: %lld messages (%lld MiB) wait in the queue, the oldest for %.1f s%s",
+		  "%s: %lld messages (%lld MiB) wait in the queue, the oldest for %.1f s; %.0f %% of "
+		  "etcd's space is in use%s",
 		  text[state], (long long)f->depth, (long long)(f->bytes >> 20),
-		  (double)f->lag_ms / 1000,
+		  (double)f->lag_ms / 1000, 100 * f->space,
 		  state == STATE_PAUSED ? "; rows wait until the collectors have caught up" : "");
 }
 
@@ -155,6 +177,7 @@ int throttle_start(struct throttle **ret, struct etcd *c, const struct conf *con
 	t->max_depth = conf->throttle_max_queue_depth;
 	t->max_bytes = conf->throttle_max_queue_bytes;
 	t->max_lag_ms = conf->throttle_max_lag;
+	t->quota = conf->etcd_quota;
 	t->window_start = t->refilled = mono_now();
 	pthread_mutex_init(&t->lock, NULL);
 	pthread_condattr_init(&attr);

@@ -1,5 +1,4 @@
 """One round: a load on fresh keys, one fault in the middle of it, and the oracle's verdict."""
-import collections
 import random
 import shutil
 import signal
@@ -31,6 +30,7 @@ class Result:
     unbalanced: int = 0
     seconds: float = 0
     notes: list = field(default_factory=list)
+    moves: dict = field(default_factory=dict)  # what the history has seen, by name
 
     def bad(self):
         return bool(self.lost or self.doubled or self.disordered or self.illegal or self.unbalanced or self.notes)
@@ -66,6 +66,32 @@ class Sampler(threading.Thread):
         self.join(10)
 
 
+class Feeder(threading.Thread):
+    """Lets the round's files grow, the first quarter of which is there; a streamer that has come to
+    their end is started again. finish() waits until all is written."""
+
+    PIECES = 20
+
+    def __init__(self, round):
+        super().__init__(name="feeder", daemon=True)
+        self.round, self.step_s = round, 0.75 * round.rows / RATE / self.PIECES
+
+    def run(self):
+        for piece in range(self.PIECES):
+            time.sleep(self.step_s)
+            for file, rows in zip(self.round.files, self.round.sources):
+                rest = rows[len(rows) // 4:]
+                write_csv(file, rest[len(rest) * piece // self.PIECES:len(rest) * (piece + 1) // self.PIECES], append=True)
+            with self.round.lock:
+                streamer = self.round.programs["streamer"]
+                if not streamer.running() and not streamer.killed and streamer not in self.round.stopped:
+                    self.round.start("streamer")
+
+    def finish(self):
+        self.join(30 * SLOW)
+        assert not self.is_alive(), "the files are not written"
+
+
 class Round:
     def __init__(self, number, seed, fault, place, folder, rows=None):
         self.fault, self.place, self.cluster, self.proxies = fault, place, place.cluster, place.proxies
@@ -73,7 +99,8 @@ class Round:
         self.rng = random.Random(f"{seed}/{number}")
         self.result = Result(number, fault.name, place.name)
         self.programs, self.clocks = {}, {}
-        self.rows = rows or self.rng.randint(6_000, 12_000)
+        self.rows = rows or self.rng.randint(10_000, 20_000)
+        self.stopped, self.lock = set(), threading.RLock()
         self.witness = self.system = self.mount = None
 
     # ---- what faults use
@@ -83,6 +110,11 @@ class Round:
         return self.system.prefix
 
     def start(self, name):
+        with self.lock:
+            if name not in self.programs or not self.programs[name].running():
+                self.launch(name)
+
+    def launch(self, name):
         program = name.partition("-")[0]
         env = dict(self.clocks[name][1]) if name in self.clocks else {}
         args = []
@@ -98,6 +130,7 @@ class Round:
 
     def stop(self, name, second=False):
         process = self.programs[name]
+        self.stopped.add(process)
         process.send(signal.SIGTERM)
         if second:
             time.sleep(self.rng.uniform(0, 0.1))
@@ -135,15 +168,9 @@ class Round:
                     for r in fleet(self.rows // n_files, hosts, gpus, metrics=4, step_s=self.rng.choice([10, 60]), start=start)]
             self.sources.append(rows)
             self.files.append(self.folder / f"load-{s}.csv")
-        self.growing = self.rng.random() < 0.5
+        self.feeder = Feeder(self) if self.rng.random() < 0.5 else None
         for file, rows in zip(self.files, self.sources):
-            write_csv(file, rows[:len(rows) // 2] if self.growing else rows)
-
-    def grow(self):
-        if self.growing:
-            for file, rows in zip(self.files, self.sources):
-                write_csv(file, rows[len(rows) // 2:], append=True)
-            self.growing = False
+            write_csv(file, rows[:len(rows) // 4] if self.feeder else rows)
 
     def begin(self):
         self.folder.mkdir(parents=True)
@@ -169,6 +196,8 @@ class Round:
     def play(self):
         sampler = Sampler(self)
         sampler.start()
+        if self.feeder:
+            self.feeder.start()
         wait_until(lambda: self.cluster.count(self.prefix + "/telemetry/data/"), 15, "first rows are stored")
         self.fault.act(self)
         self.cluster.heal()
@@ -184,9 +213,13 @@ class Round:
                 if not self.programs[name].killed:
                     self.note(f"{self.programs[name].name} ended by itself with {status}")
                 self.start(name)
-        self.grow()
-        rest = [p for n, p in self.programs.items() if n.startswith("streamer")]
+        if self.feeder:
+            self.feeder.finish()
+        rest = [p for p in self.system.processes if p.name.startswith("streamer")]
         wait_until(lambda: not any(p.running() for p in rest), 30, "the streamers are done")
+        for p in rest:
+            if p.popen.returncode and not p.killed and p not in self.stopped:
+                self.note(f"{p.name} ended by itself with {p.popen.returncode}")
         run = self.system.stream(*[a for f in self.files for a in ("--csv", f)], "--wait", seconds=40)
         if run.published + run.duplicate != self.rows_sent():
             self.note(f"the last streamer counts {run.published} + {run.duplicate} of {self.rows_sent()} rows")
@@ -211,7 +244,7 @@ class Round:
             verdict.sent, verdict.lost, verdict.doubled, verdict.disordered)
         result.notes += verdict.notes
         self.judge_live_mount(fresh)
-        self.moves = ledger.moves
+        result.moves = ledger.moves
 
     def judge_live_mount(self, fresh):
         """The mount that lived through it shows the very bytes of the one that starts now."""
@@ -267,4 +300,4 @@ class Round:
         return post(member.client, path, body)
 
 
-__all__ = ["Round", "Result", "collections"]
+__all__ = ["Round", "Result"]

@@ -111,7 +111,8 @@ TEST(keys_are_spelled_as_the_contract_says)
 		     "/telemetry/data/h/0.1/00000000000000000005_" ULID);
 	CHECK_EQ_STR(key_body("h", "0", 5, ULID).s,
 		     "/telemetry/body/h/0/00000000000000000005_" ULID);
-	CHECK_EQ_STR(key_data_from("h", "0", -5).s, "/telemetry/data/h/0/00000000000000000000");
+	CHECK_EQ_STR(key_data_from("h", "0", UINT64_MAX).s,
+		     "/telemetry/data/h/0/18446744073709551615");
 	CHECK_EQ_STR(key_body_from("h", "0", 5).s, "/telemetry/body/h/0/00000000000000000005");
 	CHECK_EQ_STR(key_under(KEY_DATA, "h").s, "/telemetry/data/h/");
 	CHECK(strcmp(KEY_VIEW, KEY_DATA) < 0 && strcmp(KEY_GPUS, KEY_VIEW_END) < 0);

@@ -230,7 +230,7 @@ TEST(names_that_no_file_can_have_are_invalid)
 		  "f:2:3: metric_name: not UTF-8");
 	check_row(HEADER "1,\"M\xc3\xa9\n/\",0,,,,.h,,,,5,\n", ROW_OK, "5");
 	check_row(HEADER "1,M,0,,,,h,,,,5,\"a=\"\"\xe9\"\"\"\n", ROW_INVALID,
-		  "f:2:14: labels_raw: not UTF-8");
+		  "f:2:17: labels_raw: not UTF-8");
 	check_row(HEADER "1,M,0,d\xe9,,,h,,,,5,\n", ROW_INVALID, "f:2:7: device: not UTF-8");
 }
 

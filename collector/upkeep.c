@@ -1,0 +1,316 @@
+#include "upkeep.h"
+
+#include "clock.h"
+#include "log.h"
+#include "producer.h"
+#include "tally.h"
+
+#include <stdio.h>
+
+enum {
+	LOOK_MS = 2000,
+	COMPACT_EVERY_MS = 30000,
+	MARKS = 8, /* of COMPACT_EVERY_MS each; more than UPKEEP_HISTORY_MS */
+	EXPIRE_EVERY_MS = 3600 * 1000,
+	DEFRAGMENT_TIMEOUT_MS = 120 * 1000,
+	FIT_PERCENT = 90, /* of the quota, for the alarm to be taken back */
+};
+
+struct upkeep {
+	struct etcd *etcd;
+	struct consumer *consumer;
+	const struct conf *conf;
+	pthread_t thread;
+	bool stop; /* under the consumer's lock */
+
+	struct { /* revisions by when they were new, oldest first */
+		int64_t revision;
+		struct mono at;
+	} marks[MARKS];
+	size_t n_marks;
+	struct mono next_expiry;
+	bool full_told, dead_told;
+};
+
+/* ---- compaction ------------------------------------------------------------------------------ */
+
+static void mark(struct upkeep *u, int64_t revision)
+{
+	if (u->n_marks == MARKS)
+		memmove(u->marks, u->marks + 1, --u->n_marks * sizeof(u->marks[0]));
+	u->marks[u->n_marks].revision = revision;
+	u->marks[u->n_marks++].at = mono_now();
+}
+
+/* The newest revision that is old enough to be forgotten; 0: none. */
+static int64_t old_revision(const struct upkeep *u)
+{
+	int64_t revision = 0;
+
+	for (size_t i = 0; i < u->n_marks; i++)
+		if (mono_ms_since(u->marks[i].at) >= UPKEEP_HISTORY_MS)
+			revision = u->marks[i].revision;
+	return revision;
+}
+
+static int compact(struct upkeep *u, const struct etcd_status *s, struct err *e)
+{
+	int64_t revision;
+	int r;
+
+	if (u->n_marks && mono_ms_since(u->marks[u->n_marks - 1].at) < COMPACT_EVERY_MS)
+		return 0;
+	mark(u, s->revision_hint);
+	revision = old_revision(u);
+	r = revision ? etcd_compact(u->etcd, revision, e) : 0;
+	return r == -ESTALE ? 0 : r;
+}
+
+/* ---- space ----------------------------------------------------------------------------------- */
+
+static int64_t quota_of(struct upkeep *u)
+{
+	int64_t bytes = u->conf->etcd_quota;
+
+	return bytes || !etcd_quota(u->etcd, &bytes, NULL) ? bytes : 0;
+}
+
+static int defragment_member(struct upkeep *u, const char *endpoint, struct err *e)
+{
+	struct etcd_conf conf;
+	struct etcd *one;
+	int r;
+
+	conf_etcd(u->conf, &conf);
+	conf.endpoints = endpoint;
+	r = etcd_open(&one, &conf, e);
+	if (r)
+		return r;
+	r = etcd_defragment(one, DEFRAGMENT_TIMEOUT_MS, e);
+	etcd_close(one);
+	return r;
+}
+
+/* One member at a time: it does not answer while it is defragmented. */
+static int defragment_all(struct upkeep *u, struct err *e)
+{
+	char *list = xstrdup(u->conf->etcd_endpoints), *at = list, *endpoint;
+	int r = 0;
+
+	while (!r && (endpoint = strsep(&at, ",")))
+		r = *endpoint ? defragment_member(u, endpoint, e) : 0;
+	free(list);
+	return r;
+}
+
+static void tell_full(struct upkeep *u, const struct etcd_status *s, int64_t quota)
+{
+	if (!u->full_told)
+		log_error("etcd is full of data that are in use (%lld of %lld MiB): raise its quota "
+			  "or lower RETENTION; until then nothing can be stored",
+			  (long long)(s->db_size_in_use >> 20), (long long)(quota >> 20));
+	u->full_told = true;
+}
+
+static int make_space(struct upkeep *u, struct err *e)
+{
+	int64_t quota = quota_of(u), revision = old_revision(u);
+	struct etcd_status s;
+	int r = revision ? etcd_compact(u->etcd, revision, e) : 0;
+
+	if (!r || r == -ESTALE)
+		r = etcd_status(u->etcd, &s, e);
+	if (r)
+		return r;
+	if (quota && s.db_size_in_use > quota / 100 * FIT_PERCENT) {
+		tell_full(u, &s, quota);
+		return 0;
+	}
+	log_warn("etcd has run out of space; defragmenting its members");
+	r = defragment_all(u, e);
+	if (!r)
+		r = etcd_disarm(u->etcd, e);
+	if (!r)
+		log_info("etcd has space again (%lld MiB in use)",
+			 (long long)(s.db_size_in_use >> 20));
+	u->full_told = u->full_told && r;
+	return r;
+}
+
+static int look_at_space(struct upkeep *u, struct err *e)
+{
+	bool armed = false;
+	int r = etcd_nospace(u->etcd, &armed, e);
+
+	return !r && armed ? make_space(u, e) : r;
+}
+
+/* ---- dead letters ---------------------------------------------------------------------------- */
+
+static int count_dead(struct upkeep *u, struct err *e)
+{
+	struct consumer *c = u->consumer;
+	struct etcd_reply reply;
+	bool full;
+	int r = etcd_get(u->etcd, KEY_DEADLETTER, key_prefix_end(KEY_DEADLETTER).s, 0, 0,
+			 ETCD_COUNT_ONLY, &reply, e);
+
+	if (r)
+		return r;
+	full = reply.ranges[0].count >= UPKEEP_DEAD_LETTERS;
+	etcd_reply_release(&reply);
+	if (full && !u->dead_told)
+		log_error("there are %d dead letters: nothing more is dead-lettered, and hosts with "
+			  "messages that cannot be stored stand still, until some are replayed or "
+			  "dropped (gputel-collector --dead-letters)", UPKEEP_DEAD_LETTERS);
+	u->dead_told = full;
+	consumer_lock(c);
+	c->dead_full = full;
+	consumer_unlock(c);
+	return 0;
+}
+
+/* ---- producers ------------------------------------------------------------------------------- */
+
+struct expiry {
+	struct upkeep *u;
+	struct err *e;
+};
+
+/* What it has published stays counted, in the total. */
+static int end_producer(struct upkeep *u, const struct producer *p, struct err *e)
+{
+	struct tally total = {0};
+	int64_t total_rev = 0;
+	struct etcd_reply now, reply;
+	struct strbuf text;
+	struct etcd_txn t;
+	int r = etcd_get(u->etcd, KEY_STATS_TOTAL, NULL, 0, 0, 0, &now, e);
+
+	if (r)
+		return r;
+	if (now.ranges[0].n) {
+		total_rev = now.ranges[0].kvs[0].mod_rev;
+		r = tally_add(&total, now.ranges[0].kvs[0].value, e);
+	}
+	etcd_reply_release(&now);
+	if (r)
+		return r;
+	total.messages_ended += p->messages;
+	total.rows_ended += p->rows;
+	strbuf_init(&text, 4096);
+	tally_encode(&text, &total);
+	etcd_txn_init(&t, u->etcd, "end_producer");
+	etcd_if_mod(&t, key_producer(p->source).s, p->mod_rev);
+	etcd_if_create(&t, key_producer_owner(p->source).s, 0);
+	etcd_if_mod(&t, KEY_STATS_TOTAL, total_rev);
+	etcd_then_delete(&t, key_producer(p->source).s, NULL);
+	etcd_then_put(&t, KEY_STATS_TOTAL, (struct slice){text.s, text.len}, 0);
+	r = etcd_txn_send(&t, &reply, e);
+	if (!r)
+		etcd_reply_release(&reply);
+	etcd_txn_release(&t);
+	strbuf_release(&text);
+	return r;
+}
+
+static int expire_producer(const struct etcd_kv *kv, void *arg)
+{
+	struct expiry *x = arg;
+	size_t skip = strlen(KEY_PRODUCERS), len = kv->key.len - skip;
+	char source[SOURCE_ID_MAX];
+	struct producer p;
+
+	if (len >= sizeof(source) || memchr(kv->key.p + skip, '/', len))
+		return 0;
+	memcpy(source, kv->key.p + skip, len);
+	source[len] = '\0';
+	if (producer_decode(source, kv, &p, NULL) ||
+	    p.updated_ns > wall_now_ns() - UPKEEP_IDLE_PRODUCER_S * NS_PER_SEC)
+		return 0;
+	log_info("source %s (%s) has been idle for 30 days; its record is dropped", source, p.name);
+	return end_producer(x->u, &p, x->e);
+}
+
+static int expire_producers(struct upkeep *u, struct err *e)
+{
+	struct expiry x = {u, e};
+
+	if (mono_ms_until(u->next_expiry))
+		return 0;
+	u->next_expiry = mono_in_ms(EXPIRE_EVERY_MS);
+	return etcd_each(u->etcd, KEY_PRODUCERS, key_prefix_end(KEY_PRODUCERS).s, 0, 0,
+			 expire_producer, &x, NULL, e);
+}
+
+/* ---- thread ---------------------------------------------------------------------------------- */
+
+static void look(struct upkeep *u, bool first)
+{
+	struct etcd_status s;
+	struct err e = {0};
+	int r = count_dead(u, &e);
+
+	if (!first)
+		u->n_marks = 0;
+	if (!r && first)
+		r = expire_producers(u, &e);
+	if (!r && first && u->conf->etcd_maintenance) {
+		r = etcd_status(u->etcd, &s, &e);
+		if (!r)
+			r = compact(u, &s, &e);
+		if (!r)
+			r = look_at_space(u, &e);
+	}
+	if (r && !etcd_transient(r) && r != -ECANCELED)
+		log_warn("upkeep: %s", e.text);
+}
+
+static void *run(void *arg)
+{
+	struct upkeep *u = arg;
+	struct consumer *c = u->consumer;
+
+	consumer_lock(c);
+	while (!u->stop) {
+		struct mono next = mono_in_ms(LOOK_MS);
+		bool first = c->members_listed && c->n_members && !strcmp(c->members[0], c->id);
+
+		consumer_unlock(c);
+		look(u, first);
+		consumer_lock(c);
+		while (!u->stop && mono_ms_until(next))
+			consumer_wait(c, mono_ms_until(next));
+	}
+	consumer_unlock(c);
+	return NULL;
+}
+
+int upkeep_start(struct upkeep **ret, struct etcd *etcd, struct consumer *c,
+		 const struct conf *conf)
+{
+	struct upkeep *u = xcalloc(1, sizeof(*u));
+	int r;
+
+	u->etcd = etcd;
+	u->consumer = c;
+	u->conf = conf;
+	r = pthread_create(&u->thread, NULL, run, u);
+	if (r)
+		free(u);
+	else
+		*ret = u;
+	return -r;
+}
+
+void upkeep_stop(struct upkeep *u)
+{
+	if (!u)
+		return;
+	consumer_lock(u->consumer);
+	u->stop = true;
+	consumer_wake(u->consumer);
+	consumer_unlock(u->consumer);
+	pthread_join(u->thread, NULL);
+	free(u);
+}
