@@ -255,18 +255,14 @@ static int start_workers(struct collector *k, struct err *e)
 
 /* ---- housekeeping ---------------------------------------------------------------------------- */
 
-/* A worker that does not come back from a turn while etcd answers is stuck in a message: only the end
- * of the process brings that message to another attempt. */
+/* A worker that computes on and on is stuck in a message: only the end of the process brings that
+ * message to another attempt. */
 static void check_workers(struct collector *k)
 {
-	bool up = etcd_is_up(k->etcd, NULL);
-
 	for (unsigned i = 0; i < k->n_workers; i++) {
-		struct worker *w = &k->workers[i];
+		const struct worker *w = &k->workers[i];
 
-		if (!up && w->turn_since.ns)
-			w->turn_since = mono_now();
-		if (w->turn_since.ns && mono_ms_since(w->turn_since) > w->conf.deadline_ms) {
+		if (worker_busy_ms(w) > w->conf.deadline_ms) {
 			log_error("worker %u has been busy for more than %lld ms; ending the "
 				  "process", i, (long long)w->conf.deadline_ms);
 			_exit(EXIT_RUNTIME);

@@ -481,6 +481,22 @@ static bool survive(struct worker *w, enum task task, int r, const struct err *e
 	return false;
 }
 
+/* CPU time of a thread; -1 if it has ended. */
+static int64_t cpu_ns(pthread_t thread)
+{
+	struct timespec ts;
+	clockid_t id;
+
+	if (pthread_getcpuclockid(thread, &id) || clock_gettime(id, &ts))
+		return -1;
+	return ts.tv_sec * NS_PER_SEC + ts.tv_nsec;
+}
+
+int64_t worker_busy_ms(const struct worker *w)
+{
+	return w->turn_cpu_ns < 0 ? 0 : MAX(cpu_ns(w->thread) - w->turn_cpu_ns, 0) / NS_PER_MS;
+}
+
 static enum task next_task(struct worker *w, struct host **ret)
 {
 	struct consumer *c = w->consumer;
@@ -488,7 +504,7 @@ static enum task next_task(struct worker *w, struct host **ret)
 	struct mono when;
 
 	consumer_lock(c);
-	w->turn_since = (struct mono){0};
+	w->turn_cpu_ns = -1;
 	while (!c->stop && !c->lost) {
 		struct timespec ts;
 
@@ -498,7 +514,7 @@ static enum task next_task(struct worker *w, struct host **ret)
 		ts = (struct timespec){when.ns / NS_PER_SEC, when.ns % NS_PER_SEC};
 		pthread_cond_timedwait(&c->work[w->index], &c->lock, &ts);
 	}
-	w->turn_since = mono_now();
+	w->turn_cpu_ns = cpu_ns(pthread_self());
 	consumer_unlock(c);
 	return task;
 }
@@ -526,6 +542,7 @@ static void *run_worker(void *arg)
 			break;
 	} while (task != TASK_NONE);
 	consumer_lock(w->consumer);
+	w->turn_cpu_ns = -1;
 	w->consumer->running--;
 	consumer_wake(w->consumer);
 	consumer_unlock(w->consumer);
@@ -537,7 +554,7 @@ int worker_start(struct worker *w, struct consumer *c, unsigned index,
 {
 	int r;
 
-	*w = (struct worker){.consumer = c, .conf = *conf, .index = index};
+	*w = (struct worker){.consumer = c, .conf = *conf, .index = index, .turn_cpu_ns = -1};
 	consumer_lock(c);
 	r = pthread_create(&w->thread, NULL, run_worker, w);
 	c->running += !r;

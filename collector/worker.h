@@ -15,7 +15,7 @@ struct worker_conf {
 	size_t batch;        /* most messages of a turn */
 	size_t buffer_bytes; /* most payload bytes of a turn */
 	int64_t retention_ns; /* 0: for ever */
-	int64_t deadline_ms; /* a turn that takes longer ends the process */
+	int64_t deadline_ms; /* a turn that computes for longer ends the process */
 };
 
 struct worker {
@@ -23,7 +23,7 @@ struct worker {
 	struct worker_conf conf;
 	unsigned index;
 	struct tally tally;      /* as stored */
-	struct mono turn_since;  /* under the consumer's lock; ns 0: between turns */
+	int64_t turn_cpu_ns;     /* under the consumer's lock: its CPU time when the turn began; -1: none */
 	pthread_t thread;
 };
 
@@ -31,5 +31,8 @@ struct worker {
 int worker_start(struct worker *w, struct consumer *c, unsigned index,
 		 const struct worker_conf *conf) must_check;
 void worker_join(struct worker *w);
+/* Under the consumer's lock: CPU time that the turn under way has used so far. Waiting for etcd or
+ * being stopped (SIGSTOP) is not being busy: neither says anything of the messages in the turn. */
+int64_t worker_busy_ms(const struct worker *w);
 
 #endif

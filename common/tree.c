@@ -337,6 +337,7 @@ void tree_list_end(struct tree *t, int64_t revision)
 	m->revision = revision;
 	model_inherit(m, old, &ch);
 	model_publish(m, &ch);
+	m->newest_rev = MAX(m->newest_rev, old->newest_rev);
 	m->listing = false;
 	pthread_rwlock_wrlock(&t->lock);
 	t->model = m;

@@ -213,7 +213,7 @@ void file_version(struct strbuf *out, struct place *p)
 
 void file_revision(struct strbuf *out, struct place *p)
 {
-	strbuf_addf(out, "%lld\n", (long long)p->t->revision);
+	strbuf_addf(out, "%lld\n", (long long)p->t->model->newest_rev);
 }
 
 /* The time of the newest row, as it came. */

@@ -249,6 +249,7 @@ static void sum_up(struct model *m, struct gpu *g)
 		c.rows += s->listed ? (uint64_t)s->rows : 0;
 		c.chunks += s->n;
 	}
+	m->newest_rev = MAX(m->newest_rev, g->revision);
 	for (uint32_t i = 0; g->listed && i < g->n_series; i++)
 		c.series += g->series[i].listed;
 	m->counts.series += c.series - g->counted.series;
@@ -264,6 +265,8 @@ static void set_listed(struct model *m, struct gpu *g, bool listed)
 	g->listed_as = listed ? g->ident->id->incarnation : 0;
 	g->host->listed += listed ? 1U : -1U;
 	g->host->changed_rev = m->revision;
+	if (!listed && !m->listing)
+		m->newest_rev = MAX(m->newest_rev, m->revision);
 	m->n_gpus += listed ? 1ULL : -1ULL;
 }
 

@@ -7,6 +7,7 @@
 """
 import faulthandler
 import shutil
+import signal
 import sys
 import threading
 import types
@@ -21,6 +22,7 @@ TEST_TAKES_S = 100  # at most; then the watchdog ends it
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "soak: takes minutes; only with GPUTEL_SOAK set (make soak)")
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # with all that fixtures clean up
 
 
 def pytest_report_header():

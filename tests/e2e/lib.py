@@ -38,11 +38,18 @@ SANITIZER_ENV = {
 }
 
 
+class Crash(Exception):
+    """A program ended by a signal that nobody sent, or by a sanitizer."""
+
+
 def wait_until(condition, seconds=10, what="the condition"):
     """Polls until condition() is true and returns its value. An OSError or a failed assert in it
-    counts as "not yet", and is shown as the cause when time is up."""
+    counts as "not yet", and is shown as the cause when time is up. A program that has crashed
+    meanwhile ends the waiting."""
     end = time.monotonic() + seconds * SLOW
     while True:
+        for process in (p for system in System.live for p in system.processes if p.crashed()):
+            raise Crash("\n".join(process.faults()))
         cause = None
         try:
             value = condition()
@@ -79,10 +86,11 @@ class Process:
     def wait(self, seconds=60):
         """The exit status; past the deadline the process is killed and the test fails."""
         try:
-            return self.popen.wait(seconds * SLOW)
-        except subprocess.TimeoutExpired:
+            wait_until(lambda: not self.running(), seconds, f"the end of {self.name}")
+        except AssertionError:
             self.kill()
-            raise AssertionError(f"{self.name} did not end within {seconds * SLOW:g} s") from None
+            raise
+        return self.popen.returncode
 
     def send(self, number):
         if self.running():
@@ -117,12 +125,16 @@ class Process:
 
     def faults(self):
         """What an orderly life has none of."""
-        text, status = self.log(), self.popen.poll()
-        found = [f"{self.name}: {line}" for line in text.splitlines() if SANITIZER_REPORT.search(line)]
-        ended_by = -status if status is not None and status < 0 and not self.killed else 0
-        if status == SANITIZER_EXIT or ended_by not in (0, signal.SIGTERM):  # SIGTERM: before it had begun
-            found.append(f"{self.name} ended with status {status}")
+        found = [f"{self.name}: {line}" for line in self.log().splitlines() if SANITIZER_REPORT.search(line)]
+        if self.crashed():
+            found.append(f"{self.name} ended with status {self.popen.returncode}")
         return found
+
+    def crashed(self):
+        status = self.popen.poll()
+        if status is None or status >= 0 or self.killed:
+            return status == SANITIZER_EXIT
+        return status != -signal.SIGTERM  # which may come before the program has begun
 
 
 def free_port():

@@ -756,7 +756,6 @@ TEST(a_message_whose_consumers_die_is_dead_at_its_last_attempt)
 	struct recovered r;
 
 	for (int attempt = 1; attempt <= 3; attempt++) {
-		char id[16];
 		struct claim k = stage_pending(p->c, p->ulids[0], &h);
 
 		CHECK_EQ_INT(queue_claim(p->c, &f, &k, 1, &e), 0);
@@ -767,7 +766,6 @@ TEST(a_message_whose_consumers_die_is_dead_at_its_last_attempt)
 		CHECK_EQ_INT(r.requeued, attempt < 3);
 		CHECK_EQ_INT(r.dead, attempt == 3);
 		CHECK_EQ_INT(r.dead_rows, attempt == 3);
-		snprintf(id, sizeof(id), "next%d", attempt);
 		f = stage_enter(p->c, attempt == 1 ? "two" : attempt == 2 ? "three" : "four");
 		CHECK_EQ_INT(queue_take_host(p->c, &f, "h", stage_read(p->c, key_writer("h").s),
 					     stage_mod_rev(p->c, key_writer("h").s), &next, &e),
