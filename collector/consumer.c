@@ -303,23 +303,41 @@ static size_t place(const struct consumer *c, const struct host *h, const size_t
 	return best;
 }
 
+static size_t member_index(const struct consumer *c, const char *id)
+{
+	size_t i = 0;
+
+	while (i < c->n_members && strcmp(c->members[i], id))
+		i++;
+	return i;
+}
+
+/* Hosts stay with their living writer as long as it has room, so that a newcomer moves no more of
+ * them than it takes itself; the others go by weight. */
 static void assign(struct consumer *c)
 {
 	uint32_t n = map_count(&c->hosts);
 	struct host **list = xmalloc((n + 1) * sizeof(*list));
 	size_t *load = xcalloc(c->n_members + 1, sizeof(*load));
-	size_t room = c->n_members ? (11 * (size_t)n + 10 * c->n_members - 1) / (10 * c->n_members)
-				   : 0;
+	size_t room = c->n_members ? (n + c->n_members - 1) / c->n_members : 0;
 
 	for (uint32_t i = 0; i < n; i++)
 		list[i] = c->hosts.entries[i].value;
 	qsort(list, n, sizeof(*list), by_name);
 	for (uint32_t i = 0; i < n; i++) {
-		size_t m = place(c, list[i], load, room);
+		size_t m = list[i]->writer ? member_index(c, list[i]->writer) : c->n_members;
+		bool stays = m < c->n_members && load[m] < room;
 
-		list[i]->target = m == SIZE_MAX ? NULL : c->members[m];
-		if (m != SIZE_MAX)
-			load[m]++;
+		list[i]->target = stays ? c->members[m] : NULL;
+		load[m] += stays;
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		size_t m = list[i]->target ? SIZE_MAX : place(c, list[i], load, room);
+
+		if (m == SIZE_MAX)
+			continue;
+		list[i]->target = c->members[m];
+		load[m]++;
 	}
 	free(load);
 	free(list);
@@ -596,6 +614,7 @@ static void set_writer(struct consumer *c, const struct etcd_kv *kv, bool delete
 	free(h->writer);
 	h->writer = deleted || !kv->value.len ? NULL : xstrndup(kv->value.p, kv->value.len);
 	h->writer_rev = deleted ? 0 : kv->mod_rev;
+	c->assigned = false;
 }
 
 static void writers_list_begin(int64_t rev, void *arg)

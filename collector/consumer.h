@@ -6,7 +6,7 @@
  * taking (mark_rev). So the messages of a source are stored in their order, whoever dies when.
  *
  * All of it is hints; only the compares of common/queue.h decide. Placement is rendezvous hashing by
- * host with bounded load: at most ceil(1.1 × hosts / collectors) hosts each. A living writer is never
+ * host with bounded load: at most ceil(hosts / collectors) hosts each. A living writer is never
  * robbed: it lets go of a host itself, when its claims are finished.
  *
  * Threads: three mirrors call in, worker threads take turns out. One lock; nothing waits for etcd

@@ -1,5 +1,6 @@
 #include "worker.h"
 
+#include "failpoint.h"
 #include "log.h"
 #include "retention.h"
 #include "writer.h"
@@ -147,6 +148,7 @@ static const char *decode(struct claim *k, struct batch *b, struct err *e)
 {
 	uint8_t sha[SHA256_LEN];
 
+	failpoint(k->m.host, "decode"); /* a message that kills its collector */
 	if (k->m.expires_ns && wall_now_ns() > k->m.expires_ns)
 		return "expired";
 	if (strcmp(k->m.schema, MESSAGE_SCHEMA)) {

@@ -96,31 +96,44 @@ int etcd_endpoint_pick(struct etcd *c, uint32_t *tried, bool *ret_last)
 	return picked;
 }
 
-static void endpoint_failed(struct etcd *c, struct endpoint *ep)
+/* Returns whether its circuit breaker has opened now; a trial that fails keeps it open. */
+static bool endpoint_failed(struct etcd *c, struct endpoint *ep)
 {
+	bool was_open = ep->open;
+
 	if (ep == &c->endpoints[c->current])
 		c->current = (c->current + 1) % c->n_endpoints;
 	if (c->circuit_failures == 0 || (++ep->failures < c->circuit_failures && !ep->trial))
-		return;
+		return false;
 	if (!ep->open || ep->trial)
 		c->stats.circuit_opened++;
 	ep->open = true;
 	ep->trial = false;
 	ep->open_until = mono_in_ms(c->circuit_open_ms);
+	return !was_open;
 }
 
 void etcd_endpoint_done(struct etcd *c, int i, int r)
 {
 	struct endpoint *ep = &c->endpoints[i];
+	bool opened = false, closed = false;
 
 	pthread_mutex_lock(&c->lock);
 	if (etcd_outage(r)) {
-		endpoint_failed(c, ep);
+		opened = endpoint_failed(c, ep);
 	} else {
+		closed = ep->open;
 		ep->open = ep->trial = false;
 		ep->failures = 0;
 	}
 	pthread_mutex_unlock(&c->lock);
+	/* Of a single endpoint, etcd_note says the same. */
+	if (opened && c->n_endpoints > 1)
+		log_warn("etcd endpoint %s: circuit breaker open after %d failures in a row, tried "
+			 "again every %.1f s", ep->url, c->circuit_failures,
+			 (double)c->circuit_open_ms / 1000);
+	else if (closed && c->n_endpoints > 1)
+		log_info("etcd endpoint %s: circuit breaker closed, it answers again", ep->url);
 }
 
 /* ---- reachability --------------------------------------------------------------------------- */

@@ -68,7 +68,9 @@ struct reader {
 
 static inline struct reader reader_of(const void *p, size_t n)
 {
-	return (struct reader){p, (const uint8_t *)p + n, 0};
+	const uint8_t *start = n ? p : (const void *)"";
+
+	return (struct reader){start, start + n, 0};
 }
 
 uint8_t read_u8(struct reader *r);

@@ -8,7 +8,7 @@
 #include <pthread.h>
 
 enum state { STATE_OPEN, STATE_SLOW, STATE_PAUSED };
-enum { POLL_MS = 500, RATE_WINDOW_MS = 1000 };
+enum { POLL_MS = 500, POLL_MIN_MS = 20, RATE_WINDOW_MS = 1000 };
 
 #define SPACE_PAUSE  0.85
 #define SPACE_RESUME 0.80
@@ -26,7 +26,9 @@ struct throttle {
 	pthread_cond_t changed;
 	bool stop;
 	enum state state;
-	int64_t depth;
+	int64_t depth;              /* when it was looked at last */
+	int64_t published;          /* messages published here since then */
+	bool look_now;
 	int64_t messages, bytes;    /* published here, for the average */
 	double full_rate;           /* rows/s when nothing holds it back */
 	int64_t window_rows;        /* rows since window_start */
@@ -133,6 +135,8 @@ static void update(struct throttle *t, const struct figures *f)
 	pthread_mutex_lock(&t->lock);
 	before = t->state;
 	t->depth = f->depth;
+	t->published = 0;
+	t->look_now = false;
 	t->state = next_state(before, load(t, f));
 	pthread_cond_broadcast(&t->changed);
 	pthread_mutex_unlock(&t->lock);
@@ -152,15 +156,17 @@ static void *poll_queue(void *arg)
 {
 	struct throttle *t = arg;
 	struct figures f;
+	struct mono looked;
 
 	pthread_mutex_lock(&t->lock);
 	while (!t->stop) {
 		pthread_mutex_unlock(&t->lock);
+		looked = mono_now();
 		if (look(t, &f) == 0)
 			update(t, &f);
 		pthread_mutex_lock(&t->lock);
-		if (!t->stop)
-			wait_changed(t, POLL_MS);
+		while (!t->stop && mono_ms_since(looked) < (t->look_now ? POLL_MIN_MS : POLL_MS))
+			wait_changed(t, t->look_now ? POLL_MIN_MS : POLL_MS);
 	}
 	pthread_mutex_unlock(&t->lock);
 	return NULL;
@@ -243,14 +249,32 @@ static bool take_tokens(struct throttle *t, int64_t rows)
 	return true;
 }
 
+/* Between two looks a streamer without collectors could run far past the pause; what it published
+ * since counts as queued until the next look says otherwise. */
+static bool may_be_past_pause(struct throttle *t)
+{
+	if (!t->max_depth || t->depth + t->published < 2 * t->max_depth)
+		return false;
+	t->look_now = true;
+	pthread_cond_broadcast(&t->changed);
+	return true;
+}
+
+static bool may_go(struct throttle *t, int64_t rows)
+{
+	if (!t->enabled)
+		return true;
+	if (t->state == STATE_PAUSED || may_be_past_pause(t))
+		return false;
+	return t->state == STATE_OPEN || take_tokens(t, rows);
+}
+
 int throttle_admit(struct throttle *t, int64_t rows, bool patient)
 {
 	bool canceled = false;
 
 	pthread_mutex_lock(&t->lock);
-	while (t->enabled && t->state != STATE_OPEN && !canceled) {
-		if (t->state == STATE_SLOW && take_tokens(t, rows))
-			break;
+	while (!canceled && !may_go(t, rows)) {
 		wait_changed(t, 50);
 		canceled = daemon_stopping() && (!patient || daemon_drain_left_ms() <= 0);
 	}
@@ -264,6 +288,7 @@ void throttle_published(struct throttle *t, int64_t bytes)
 {
 	pthread_mutex_lock(&t->lock);
 	t->messages++;
+	t->published++;
 	t->bytes += bytes;
 	pthread_mutex_unlock(&t->lock);
 }

@@ -22,7 +22,7 @@ QUOTA = 8 << 30
 REQUEST_S = 3
 
 
-class Refused(Exception):
+class Refused(OSError):
     """etcd answered with an error: it was reached, and said no."""
 
     def __init__(self, status, text):
@@ -225,7 +225,7 @@ class Cluster:
             for m in self.members:
                 try:
                     status = m.status()
-                except (OSError, Refused):
+                except OSError:
                     continue
                 ids = {self.member_id(x): x for x in self.members}
                 leader = ids.get(status.get("leader"))
@@ -238,7 +238,7 @@ class Cluster:
     def member_id(member):
         try:
             return member.status()["header"]["member_id"]
-        except (OSError, Refused):
+        except OSError:
             return None
 
     def revision(self):
@@ -276,5 +276,8 @@ class Cluster:
         self.compact(revision)
         for m in self.members:
             post(m.client, "/v3/maintenance/defragment", {}, 30)
-        for alarm in self.call("/v3/maintenance/alarm", action="GET").get("alarms", []):
+        for alarm in self.alarms():
             self.call("/v3/maintenance/alarm", action="DEACTIVATE", **alarm)
+
+    def alarms(self):
+        return self.call("/v3/maintenance/alarm", action="GET").get("alarms", [])

@@ -36,7 +36,7 @@ that stands for the streamers: "publish" shows that they can do nothing else, an
 import sys
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 WRITER, RECORD = ("writer",), ("record",)
@@ -104,12 +104,32 @@ class State(NamedTuple):
     left: int      # faults
 
 
+def actor(kind):
+    """An actor is a tuple: call (what it has sent), and what it remembers. These are the defaults."""
+    def touched(self, written):
+        """Somebody wrote these keys."""
+        return self._replace(call=staled(self.call, written)) if self.call else self
+
+    def saw_birth(self, x):
+        return self
+
+    def runs(self):
+        return False
+
+    def decorate(cls):
+        cls.kind = kind
+        for name, value in {"touched": touched, "saw_birth": saw_birth, "runs": runs, "call": None, "sess": 0}.items():
+            if not hasattr(cls, name):
+                setattr(cls, name, value)
+        return cls
+    return decorate
+
+
 class Step(NamedTuple):
     label: str
     proc: tuple
     put: dict = {}       # key → value, None: deleted
-    cost: int = 0
-    fair: bool = True
+    cost: int = 0        # in faults
     born: int = 0        # a session
 
 
@@ -141,12 +161,19 @@ def session_if(x):
 
 
 def successors(cfg, s):
-    """(label, fair, state) of every step that can follow; Violation with .label where a step itself is one."""
-    kv = dict(s.kv)
+    """(label, fair, state) of every step that can follow. A label is (proc, transaction, text), for tell(). A
+    Violation that carries one: a step that is itself wrong."""
+    kv, left, net = dict(s.kv), s.left, s.net
 
     def state(new, procs, net, left):
-        net = tuple(sorted((t for t in net if not hopeless(t)), key=hash)) if net else net
-        return State(frozenset(new.items()), tuple(sorted(procs, key=lambda p: (p.kind, hash(p)))), net, left)
+        if procs[0].kind == procs[1].kind and hash(procs[1]) < hash(procs[0]):  # they are interchangeable
+            procs = (procs[1], procs[0]) + procs[2:]
+        if net:
+            net = tuple(sorted((t for t in net if not hopeless(t)), key=hash))
+        return State(s.kv if new is kv else frozenset(new.items()), procs, net, left)
+
+    def change(written, net):
+        return tuple(p.touched(written) for p in s.procs), tuple(staled(t, written) for t in net) if net else net
 
     def applied(txn, label, net):
         if not holds(kv, txn):
@@ -156,65 +183,63 @@ def successors(cfg, s):
         except Violation as v:
             v.label = label
             raise
-        return True, new, tuple(p.touched(written) for p in s.procs), tuple(staled(t, written) for t in net)
-
-    def with_proc(procs, i, p):
-        return procs[:i] + (p,) + procs[i + 1:]
+        return True, new, *change(written, net)
 
     for i, p in enumerate(s.procs):
         t = p.call
+        before, after = s.procs[:i], s.procs[i + 1:]
         if t:
-            label = f"{p.who()}: {t.name}{show(t)}"
-            ok, new, procs, net = applied(t, label, s.net)
-            yield (f"{label} → {str(ok).lower()}", True,
-                   state(new, with_proc(procs, i, procs[i]._replace(call=None).settle(cfg, t, ok, new)), net, s.left))
-            if s.left and ok and "lost" in cfg.allow:
-                yield f"{label} → true, but the answer is lost", False, state(new, procs, net, s.left - 1)
+            ok, new, procs, others = applied(t, (p, t, "true"), net)
+            answered = procs[i]._replace(call=None).settle(cfg, t, ok, new)
+            yield (p, t, str(ok).lower()), True, state(new, procs[:i] + (answered,) + procs[i + 1:], others, left)
+            if left and ok and "lost" in cfg.allow:
+                yield (p, t, "true, but the answer is lost"), False, state(new, procs, others, left - 1)
                 if "guess" in cfg.rules and t.name == "complete":
-                    yield (f"{label} times out; taken for done", False, state(
-                        kv, with_proc(s.procs, i, p._replace(call=None).settle(cfg, t, True, kv)), s.net, s.left - 1))
-            if s.left and "late" in cfg.allow and not hopeless(t):
-                yield f"{label} stays on the way; it is sent again", False, state(kv, s.procs, s.net + (t,), s.left - 1)
+                    guessed = p._replace(call=None).settle(cfg, t, True, kv)
+                    yield (p, t, "no answer, taken for done"), False, state(kv, before + (guessed,) + after, net, left - 1)
+            if left and "late" in cfg.allow and not hopeless(t):
+                yield (p, t, "a copy stays on the way; sent again"), False, state(kv, s.procs, net + (t,), left - 1)
         else:
             for step in p.decide(cfg, kv, s):
-                if step.cost > s.left:
+                if step.cost > left:
                     continue
-                new, procs, net = kv, s.procs, s.net
+                new, procs, others = kv, s.procs, net
                 if step.put:
                     new = {k: v for k, v in {**kv, **step.put}.items() if v is not None}
-                    procs = tuple(q.touched(step.put) for q in procs)
-                    net = tuple(staled(t, step.put) for t in net)
+                    procs, others = change(step.put, net)
                 if step.born:
                     procs = tuple(q.saw_birth(step.born) for q in procs)
-                yield (f"{p.who()}: {step.label}", step.fair and not step.cost,
-                       state(new, with_proc(procs, i, step.proc), net, s.left - step.cost))
-        if s.left and "crash" in cfg.allow:
-            for down in p.crashed():
-                yield f"{p.who()} crashes", False, state(kv, with_proc(s.procs, i, down), s.net, s.left - 1)
-                if t and not hopeless(t):
-                    yield (f"{p.who()} crashes, {t.name} is on the way", False,
-                           state(kv, with_proc(s.procs, i, down), s.net + (t,), s.left - 1))
-    for t in set(s.net):
-        rest = list(s.net)
+                yield (p, None, step.label), not step.cost, state(
+                    new, procs[:i] + (step.proc,) + procs[i + 1:], others, left - step.cost)
+        if left and "crash" in cfg.allow and p.runs():
+            down = before + (p.down(),) + after
+            yield (p, None, "crashes"), False, state(kv, down, net, left - 1)
+            if t and not hopeless(t):
+                yield (p, t, "crashes, the call stays on the way"), False, state(kv, down, net + (t,), left - 1)
+    for t in set(net):
+        rest = list(net)
         rest.remove(t)
-        label = f"late copy of {t.name}{show(t)}"
-        ok, new, procs, net = applied(t, label, tuple(rest))
+        ok, new, procs, others = applied(t, (None, t, "true"), tuple(rest))
         if ok:
-            yield f"{label} → true", False, state(new, procs, net, s.left)
-    for key in [k for k in kv if k[0] == "session"]:
-        lives = any(getattr(p, "sess", 0) == key[1] for p in s.procs)
-        if lives and (not s.left or "expire" not in cfg.allow):
-            continue
-        new = {k: v for k, v in kv.items() if k != key}
-        procs = tuple(p.touched({key}) for p in s.procs)
-        net = tuple(staled(t, {key}) for t in s.net)
-        yield (f"session {key[1]} ends{' while its process lives' if lives else ''}", not lives,
-               state(new, procs, net, s.left - lives))
+            yield (None, t, "true"), False, state(new, procs, others, left)
+    for key in kv:
+        if key[0] == "session":
+            lives = any(p.sess == key[1] for p in s.procs)
+            if not lives or (left and "expire" in cfg.allow):
+                procs, others = change((key,), net)
+                yield (None, None, f"session {key[1]} ends{' while its process lives' if lives else ''}"), not lives, \
+                    state({k: v for k, v in kv.items() if k != key}, procs, others, left - lives)
+
+
+def tell(label):
+    p, t, text = label
+    call = t and t.name + (f"({', '.join(str(x) for x in t.what)})" if t.what else "")
+    return f"{p.who() + ': ' if p else 'late copy of ' if t else ''}{call + ' → ' if t else ''}{text}"
 
 
 def unused(kv, s):
     """The least session id that nobody remembers."""
-    used = {getattr(p, "sess", 0) for p in s.procs} | {kv.get(WRITER)}
+    used = {p.sess for p in s.procs} | {kv.get(WRITER)}
     used |= {k[1] for k in kv if k[0] in ("session", "claim")}
     for t in [*s.net, *(p.call for p in s.procs if p.call)]:
         used |= {t.by} | {k[1] for _, k, _ in t.ifs if k[0] == "session"}
@@ -226,10 +251,6 @@ def unused(kv, s):
 
 def bit(x):
     return 1 << x
-
-
-def show(txn):
-    return "(" + ", ".join(str(x) for x in txn.what) + ")" if txn.what else ""
 
 
 # ---- search ------------------------------------------------------------------------------------------------
@@ -248,39 +269,43 @@ class Result:
 def explore(cfg):
     begin, result = time.perf_counter(), Result(cfg)
     first = State(frozenset(cfg.kv.items()), cfg.procs, (), cfg.faults)
-    index, origin, back, good = {first: 0}, [(-1, "")], [[]], []
-    todo, same, fair = deque([first]), {}, []
+    index, origin, back, good = {first: 0}, [(-1, None)], [[]], []
+    todo, same, verdicts = deque([first]), {}, {}
 
-    def fail(at, text, last=()):
-        result.violation, result.trace = text, list(last)
+    def fail(at, text, *last):
+        result.violation, result.trace = text, [tell(x) for x in last]
         while at > 0:
-            result.trace.insert(0, origin[at][1])
+            result.trace.insert(0, tell(origin[at][1]))
             at = origin[at][0]
+
+    def judge(keys):
+        kv = dict(keys)
+        return cfg.check(cfg, kv), cfg.good(cfg, kv)
 
     while todo and not result.violation:
         s = todo.popleft()
         at = index[s]
-        kv = dict(s.kv)
-        text = cfg.check(cfg, kv)
-        if text:
-            fail(at, text)
+        verdict = verdicts.get(s.kv) or verdicts.setdefault(s.kv, judge(s.kv))
+        if verdict[0]:
+            fail(at, verdict[0])
             break
-        if cfg.good(cfg, kv):
+        if verdict[1]:
             good.append(at)
         try:
-            for label, is_fair, n in successors(cfg, s):
+            for label, fair, n in successors(cfg, s):
                 result.steps += 1
                 to = index.get(n)
                 if to is None:
-                    to = index[n] = len(origin)
+                    to = len(origin)
                     n = State(same.setdefault(n.kv, n.kv), same.setdefault(n.procs, n.procs), n.net, n.left)
+                    index[n] = to
                     origin.append((at, label))
                     back.append([])
                     todo.append(n)
-                if is_fair and cfg.fair:
+                if fair:
                     back[to].append(at)
         except Violation as v:
-            fail(at, str(v), [v.label])
+            fail(at, str(v), v.label)
     if cfg.fair and not result.violation:
         reach, stack = bytearray(len(origin)), list(good)
         for at in good:
@@ -290,9 +315,8 @@ def explore(cfg):
                 if not reach[at]:
                     reach[at] = 1
                     stack.append(at)
-        stuck = reach.find(0)
-        if stuck >= 0:
-            fail(stuck, "fair: from here nothing but another fault leads to a good end")
+        if 0 in reach:
+            fail(reach.index(0), "fair: nothing but another fault leads from here to a good end")
     result.states, result.seconds = len(origin), time.perf_counter() - begin
     return result
 
@@ -390,6 +414,7 @@ def good_published(cfg, kv):
 # ---- streamers ---------------------------------------------------------------------------------------------
 
 
+@actor("streamer")
 class Streamer(NamedTuple):
     """streamer/publisher.c on one source, one message to a transaction. cut: how the window that it works on is
     grouped, in its memory; a window that is one message goes without a record of its own."""
@@ -400,7 +425,6 @@ class Streamer(NamedTuple):
     opened: bool = False
     cut: tuple = ()       # (end, batch)
     call: Txn = None
-    kind = "a"
 
     def who(self):
         return f"streamer {self.inc} (batch {self.batch})"
@@ -410,11 +434,11 @@ class Streamer(NamedTuple):
             return self._replace(ref=-1 if self.ref == 1 else self.ref, call=staled(self.call, written))
         return self._replace(call=staled(self.call, written)) if self.call else self
 
-    def saw_birth(self, x):
-        return self
+    def runs(self):
+        return self.inc > 0
 
-    def crashed(self):
-        return [Streamer(self.batch)] if self.inc else []
+    def down(self):
+        return Streamer(self.batch)
 
     def look(self, kv):
         return self._replace(rec=kv.get(RECORD, Record()), ref=int(RECORD in kv), opened=False, cut=())
@@ -422,7 +446,7 @@ class Streamer(NamedTuple):
     def decide(self, cfg, kv, s):
         if not self.inc:
             if kv.get(RECORD, Record()).offset < cfg.rows:
-                others = [p for p in s.procs if p.kind == "a" and p.inc]
+                others = [p for p in s.procs if p.kind == "streamer" and p.inc]
                 used = {p.inc for p in others} | {kv.get(RECORD, Record()).nonce} | {t.what[-1] for t in s.net if not t.by and t.what}
                 used |= {k[-1][1] for k in kv if k[0] in ("queue", "claim", "payload", "dead")}
                 inc = next(i for i in range(1, 99) if i not in used)
@@ -483,22 +507,11 @@ class Streamer(NamedTuple):
         return mine
 
 
+@actor("publisher")
 class Publisher(NamedTuple):
     """All that streamers can do to the queue: the next message appears, once."""
-    kind = "a"
-    call = None
-
     def who(self):
         return "streamers"
-
-    def touched(self, written):
-        return self
-
-    def saw_birth(self, x):
-        return self
-
-    def crashed(self):
-        return []
 
     def decide(self, cfg, kv, s):
         rec = kv.get(RECORD, Record())
@@ -518,6 +531,7 @@ class Claim(NamedTuple):
     p: Pointer
 
 
+@actor("collector")
 class Collector(NamedTuple):
     """A collector with one worker: consumer.c, worker.c, writer.c. alive, unseen and clean are only kept where the
     rule "mirror" asks for them: whom its mirror of /consumers shows, whose birth it has not shown yet, and whether
@@ -532,7 +546,6 @@ class Collector(NamedTuple):
     unseen: int = 0
     clean: bool = False
     call: Txn = None
-    kind = "c"
 
     def who(self):
         return f"collector {self.sess}"
@@ -553,8 +566,11 @@ class Collector(NamedTuple):
     def saw_birth(self, x):
         return self._replace(unseen=self.unseen | bit(x)) if self.sess else self
 
-    def crashed(self):
-        return [Collector()] if self.sess else []
+    def runs(self):
+        return self.sess > 0
+
+    def down(self):
+        return Collector()
 
     # -- decisions
 
@@ -724,22 +740,13 @@ class Collector(NamedTuple):
         return self._replace(claims=moved + tuple(k for k in self.claims if k.u not in ended), at=at, **mark)
 
 
+@actor("reaper")
 class Reaper(NamedTuple):
     """queue_recover, by anyone: of the claims that a list has shown, one at a time. And the tool that replays."""
     call: Txn = None
-    kind = "r"
 
     def who(self):
         return "recovery"
-
-    def touched(self, written):
-        return self._replace(call=staled(self.call, written)) if self.call else self
-
-    def saw_birth(self, x):
-        return self
-
-    def crashed(self):
-        return []
 
     def decide(self, cfg, kv, s):
         for key, p in kv.items():
@@ -764,6 +771,7 @@ class Reaper(NamedTuple):
 # ---- the naive scheme --------------------------------------------------------------------------------------
 
 
+@actor("naive")
 class Naive(NamedTuple):
     """Claim = delete and put under a lease, without compares; then store; then acknowledge."""
     id: int
@@ -771,19 +779,15 @@ class Naive(NamedTuple):
     u: tuple = ()
     p: Pointer = Pointer(())
     call: Txn = None
-    kind = "n"
 
     def who(self):
         return f"collector {self.id}"
 
-    def touched(self, written):
-        return self
+    def runs(self):
+        return self.step != "idle"
 
-    def saw_birth(self, x):
-        return self
-
-    def crashed(self):
-        return [Naive(self.id)] if self.step != "idle" else []
+    def down(self):
+        return Naive(self.id)
 
     def decide(self, cfg, kv, s):
         for key, p in kv.items():
@@ -815,6 +819,7 @@ def check_naive(cfg, kv):
 # ---- merging, dropping, leases -----------------------------------------------------------------------------
 
 
+@actor("merger")
 class Merger(NamedTuple):
     """A writer of one segment: stores a late row, merges chunks, drops the segment when its rows are past their
     retention. Rows 0 and 1 are past it, row 2 is not. A chunk is ("chunk", first row, last row) → first position."""
@@ -822,7 +827,6 @@ class Merger(NamedTuple):
     mine: int = -2
     at: int = -1          # next position; -1: to be read
     call: Txn = None
-    kind = "m"
 
     def who(self):
         return f"writer {self.sess}"
@@ -831,11 +835,11 @@ class Merger(NamedTuple):
         return self._replace(mine=-1 if self.mine == 1 and WRITER in written else self.mine,
                              call=staled(self.call, written))
 
-    def saw_birth(self, x):
-        return self
+    def runs(self):
+        return self.sess > 0
 
-    def crashed(self):
-        return [Merger()] if self.sess else []
+    def down(self):
+        return Merger()
 
     def decide(self, cfg, kv, s):
         if not self.sess:
@@ -938,3 +942,44 @@ ROBBED = Config("robbed", PAIR, queued((0,), (1,)), check_messages, good_message
 SEGMENT = Config("segment", (Merger(1, 1), Merger()), CHUNKS, check_segment,
                  lambda cfg, kv: ("claim", 0, 2) not in kv, faults=3)
 NAIVE = Config("naive", (Naive(1), Naive(2)), queued((0,)), check_naive, good_messages, rows=1, fair=False)
+
+
+def mutant(what, base, expect, drop=(), rules=(), **other):
+    return what, replace(base, drop=frozenset(drop), rules=base.rules | frozenset(rules), **other), expect
+
+
+HANDOVER = replace(CONSUME, name="consume, 1 fault", faults=1)
+MUTANTS = [
+    mutant("claim without the session", HANDOVER, "Q2", [("claim", "session")]),
+    mutant("claim without the queue's revision", HANDOVER, "Q1", [("claim", "queue")]),
+    mutant("claim without the hold", ROBBED, "?", [("claim", "hold")], fair=False),
+    mutant("complete without the session", HANDOVER, "Q2", [("complete", "session")]),
+    mutant("complete without the hold", ROBBED, "Q3", [("complete", "hold")]),
+    mutant("complete without the claim's revision", HANDOVER, "Q3", [("complete", "claim")]),
+    mutant("part without the claim's revision", PARTS, "once", [("part", "claim")]),
+    mutant("part not recorded in the claim", PARTS, "Q3", rules=["part unrecorded"]),
+    mutant("dead-letter without the claim's revision", CONSUME, "Q1", [("dead_letter", "claim")]),
+    mutant("give back without the claim's revision", CONSUME, "Q1", [("give_back", "claim")]),
+    mutant("give back, then claim before the mirror shows it", HANDOVER, "order", rules=["give back, no mark"]),
+    mutant("recover without the session's absence", HANDOVER, "?", [("recover", "dead")]),
+    mutant("recover without the claim's revision", CONSUME, "Q1", [("recover", "claim")]),
+    mutant("take a host without waiting for recovery", HANDOVER, "order", rules=["no recovery"]),
+    mutant("serve a host without waiting for the mark", HANDOVER, "order", rules=["no mark"]),
+    mutant("take a host without its writer's absence", HANDOVER, "?", [("take_host", "old")], ["no recovery"]),
+    mutant("take a host without the writer key's revision", HANDOVER, "?", [("take_host", "writer")]),
+    mutant("let go of a host before its claims are ended", HANDOVER, "?", rules=["release early"]),
+    mutant("a timeout taken for done", HANDOVER, "?", rules=["guess"]),
+    mutant("replay without the letter's revision", CONSUME, "Q1", [("replay", "letter")], faults=3),
+    mutant("replay forgets the parts that are stored", PARTS, "once", rules=["replay whole"], faults=2),
+    mutant("publish without the record's revision", PUBLISH, "once", [("publish", "record")], faults=2),
+    mutant("open a window without the record's revision", PUBLISH, "?", [("open_window", "record")], faults=2),
+    mutant("open a producer without the record's revision", PUBLISH, "?", [("open_producer", "record")], faults=2),
+    mutant("publish without the idempotency keys, record lost", RECORD_LOST, "once", [("publish", "idempotency")]),
+    mutant("a window regrouped with one's own batch size", PUBLISH, "?", rules=["regroup"], faults=2),
+    mutant("settle an opening without updated_at", PUBLISH, "?", rules=["no nonce"], faults=2),
+    mutant("merge without the parts' revisions", SEGMENT, "?", [("merge", "parts")]),
+    mutant("merge without the hold", SEGMENT, "?", [("merge", "hold"), ("merge", "session")]),
+    mutant("drop a segment without its chunks' revisions (retention.c)", SEGMENT, "lost", [("drop", "whole")]),
+    mutant("trust the mirror of the members (consumer.c)", HANDOVER, "order", rules=["mirror"]),
+    mutant("not know one's own late taking (consumer.c)", replace(ARRIVE, faults=1), "fair", rules=["foreign hold"]),
+]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import oracle
 from cluster import post
-from faults import LEASE_S, clock_env
+from faults import LEASE_S, SMALL, clock_env
 from lib import SLOW, System, wait_until
 from rows import fleet, write_csv
 
@@ -28,6 +28,7 @@ class Result:
     disordered: int = 0
     illegal: int = 0
     unbalanced: int = 0
+    judged: bool = False
     seconds: float = 0
     notes: list = field(default_factory=list)
     moves: dict = field(default_factory=dict)  # what the history has seen, by name
@@ -101,7 +102,7 @@ class Round:
         self.programs, self.clocks = {}, {}
         self.rows = rows or self.rng.randint(10_000, 20_000)
         self.stopped, self.lock = set(), threading.RLock()
-        self.witness = self.system = self.mount = None
+        self.witness = self.system = self.mount = self.sampler = None
 
     # ---- what faults use
 
@@ -177,9 +178,9 @@ class Round:
         self.make_load()
         self.system = System(
             self.cluster, self.folder / "programs", MQ_PROCESSING_TIMEOUT=f"{LEASE_S}s", MQ_MAX_RETRIES=20,
-            ETCD_ENDPOINTS=self.proxies.client if self.fault.proxied else self.cluster.client, ETCD_MAINTENANCE="off",
+            ETCD_ENDPOINTS=self.proxies.client if self.fault.proxied else self.cluster.client,
             STREAMER_BATCH_SIZE=self.rng.choice([16, 64, 256]), STREAMER_FLUSH_INTERVAL=self.rng.choice(["10ms", "30ms", "100ms"]),
-            MQ_BATCH_SIZE=self.rng.choice([4, 32]), COLLECTOR_FLUSH_INTERVAL=self.rng.choice(["10ms", "50ms"]), **self.fault.env)
+            MQ_BATCH_SIZE=self.rng.choice([4, 32]), COLLECTOR_FLUSH_INTERVAL=self.rng.choice(["10ms", "50ms"]), **{"ETCD_MAINTENANCE": "off", **self.fault.env})
         self.witness = oracle.Witness(self.cluster, self.prefix, self.cluster.revision() + 1)
         if self.fault.compacts:
             self.witness.start(ROUND_TAKES_S)
@@ -194,7 +195,7 @@ class Round:
         self.start_mount()
 
     def play(self):
-        sampler = Sampler(self)
+        self.sampler = sampler = Sampler(self)
         sampler.start()
         if self.feeder:
             self.feeder.start()
@@ -203,7 +204,6 @@ class Round:
         self.cluster.heal()
         self.finish_load()
         sampler.stop()
-        self.changed = sampler
 
     def finish_load(self):
         """Whatever the fault has left: every row is published and stored in the end."""
@@ -243,6 +243,7 @@ class Round:
         result.rows, result.lost, result.doubled, result.disordered = (
             verdict.sent, verdict.lost, verdict.doubled, verdict.disordered)
         result.notes += verdict.notes
+        result.judged = True
         self.judge_live_mount(fresh)
         result.moves = ledger.moves
 
@@ -255,10 +256,10 @@ class Round:
             paths = [p for p in sorted(fresh.keys() | live.keys()) if fresh.get(p) != live.get(p)]
             self.note(f"the mounts differ in {len(paths)} files, first {paths[0]}: {len(live.get(paths[0], ''))} bytes, "
                       f"a new mount shows {len(fresh.get(paths[0], ''))}")
-        for path, text in self.changed.seen.items():
+        for path, text in self.sampler.seen.items():
             if not fresh.get(path, "").startswith(text):
-                self.changed.changed.append(f"{path}: what could be read is not in the file any more")
-        self.result.notes += self.changed.changed[:3]
+                self.sampler.changed.append(f"{path}: what could be read is not in the file any more")
+        self.result.notes += self.sampler.changed[:3]
 
     def run(self):
         begun = time.monotonic()
@@ -266,16 +267,21 @@ class Round:
         watchdog.daemon = True
         watchdog.start()
         try:
-            self.begin()
-            self.play()
-            self.judge()
-        except (AssertionError, OSError) as e:
-            self.note(f"{type(e).__name__}: {e}" + (f" ({e.__cause__})" if e.__cause__ else ""))
+            self.attempt(self.begin)
+            if not self.result.notes:
+                self.attempt(self.play)
+                self.attempt(self.judge)  # also what came of a round that got stuck
         finally:
             watchdog.cancel()
             self.end()
         self.result.seconds = time.monotonic() - begun
         return self.result
+
+    def attempt(self, step):
+        try:
+            step()
+        except (AssertionError, OSError) as e:
+            self.note(f"{step.__name__}: {type(e).__name__}: {e}" + (f" ({e.__cause__})" if e.__cause__ else ""))
 
     def abort(self):
         self.note(f"the round takes more than {ROUND_TAKES_S * SLOW:g} s")
@@ -294,7 +300,10 @@ class Round:
 
     def forget(self):
         """Keeps etcd small: what was judged is not needed any more."""
-        self.cluster.compact(self.cluster.revision())
+        if self.place.name == SMALL:
+            self.cluster.make_space(self.cluster.revision())
+        else:
+            self.cluster.compact(self.cluster.revision())
 
     def ask(self, member, path, **body):
         return post(member.client, path, body)

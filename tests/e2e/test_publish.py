@@ -197,7 +197,7 @@ def test_drain_cut_short_by_a_signal_exits_3(system, tmp_path):
 
 def test_a_collector_that_runs_for_ever_exits_0_on_sigterm(system):
     collector = system.collector()
-    wait_until(lambda: system.keys("/consumers/"), 10, "a session")
+    wait_until(lambda: "collecting as" in collector.log(), 10, "a session")
     assert collector.stop() == 0
     assert not system.keys("/consumers/")
 
