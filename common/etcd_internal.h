@@ -63,6 +63,7 @@ struct etcd_request {
 	struct slice body;
 	bool repeatable; /* after an unknown outcome it may go to another endpoint */
 	bool anonymous;  /* without a token */
+	bool headless;   /* its answer has no header: alarms and defragmentation */
 	int timeout_ms;  /* 0: ETCD_REQUEST_TIMEOUT */
 };
 

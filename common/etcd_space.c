@@ -12,6 +12,7 @@ static int post(struct etcd *c, const char *path, const char *body, int timeout_
 	struct etcd_request q = {.path = path,
 				 .body = slice_str(body),
 				 .repeatable = true,
+				 .headless = true,
 				 .timeout_ms = timeout_ms};
 
 	return etcd_call(c, &q, ret, NULL, e);

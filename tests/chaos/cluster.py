@@ -56,9 +56,10 @@ def ip(*args, check=True):
 
 class Network:
     """A bridge of our own and one namespace per member; torn down by close()."""
+    numbers = itertools.count()
 
     def __init__(self, n):
-        self.tag = f"gp{os.getpid() % 100000}"
+        self.tag = f"gp{os.getpid() % 100000}{'abcdefgh'[next(self.numbers) % 8]}"
         self.subnet = self.free_subnet()
         self.members = range(1, n + 1)
         self.made = []

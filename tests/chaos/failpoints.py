@@ -19,7 +19,7 @@ from pathlib import Path
 
 import oracle
 from cluster import Cluster
-from lib import ROOT, SLOW, Process, System, wait_until
+from lib import ROOT, SLOW, Crash, Process, System, wait_until
 from proxy import Pass, Proxies, Repeat
 from rows import fleet, write_csv
 
@@ -171,7 +171,7 @@ def run(place, scenario, failpoint, n_rows):
         witness = oracle.Witness(place.cluster, site.prefix, place.cluster.revision() + 1)
         scenario(site)
         wrong = judge(site, witness)
-    except (AssertionError, OSError) as e:
+    except (AssertionError, OSError, Crash) as e:
         wrong.append(f"{type(e).__name__}: {e}")
     finally:
         try:
@@ -186,15 +186,15 @@ def run(place, scenario, failpoint, n_rows):
     return (site.passed, site.crashed, wrong) if site else ([], False, wrong)
 
 
-def explore(place, n_rows, choose_n, say, seconds=None):
+def explore(place, n_rows, choose_n, say, scenarios=SCENARIOS, seconds=None):
     """Runs all; returns what is wrong, and how often each failpoint was hit. choose_n(count) are the
     passings to crash at; past `seconds` no case is begun any more."""
     wrong, hits = [], collections.Counter()
     end = time.monotonic() + seconds * SLOW if seconds else None
     with concurrent.futures.ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        normal = list(pool.map(lambda s: run(place, s, "x:0", n_rows), SCENARIOS))
+        normal = list(pool.map(lambda s: run(place, s, "x:0", n_rows), scenarios))
         cases = []
-        for scenario, (passed, _, bad) in zip(SCENARIOS, normal):
+        for scenario, (passed, _, bad) in zip(scenarios, normal):
             wrong += [f"{scenario.__name__}: {w}" for w in bad]
             counts = collections.Counter(passed)
             say(f"{scenario.__name__} passes " + ", ".join(f"{k} {n}×" for k, n in sorted(counts.items())))

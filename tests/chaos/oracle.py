@@ -19,7 +19,7 @@ import time
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from cluster import b64, under
+from cluster import under
 from lib import SLOW, wait_until
 from rows import ROW_FILE, segment_file
 
@@ -436,6 +436,12 @@ class Ledger:
 
     # -- the end
 
+    def finish(self):
+        """All is quiet: whatever was published is stored or dead."""
+        left = [u for u, m in self.messages.items() if m.place not in ("gone", "dead")]
+        if left:
+            self.wrong(f"{len(left)} messages never come to an end, first {left[0]} ({self.messages[left[0]].place})")
+
     def places(self):
         return collections.Counter(m.place for m in self.messages.values())
 
@@ -476,9 +482,10 @@ def balance(system, ledger):
 class Witness:
     """A watch of the whole prefix from a revision on, taken up again on another member when it breaks."""
 
-    def __init__(self, cluster, prefix, revision):
+    def __init__(self, cluster, prefix, revision, history=None):
         self.cluster, self.prefix, self.next = cluster, prefix, revision
         self.ledger = Ledger()
+        self.history = history  # a list to which everything is added as it is read, or None
         self.ended = self.failed = None
         self.thread = None
         self.pending = []
@@ -499,6 +506,7 @@ class Witness:
                 self.failed = "the witness does not come to an end"
         if self.failed:
             self.ledger.wrong(self.failed)
+        self.ledger.finish()
         return self.ledger
 
     def run(self, seconds):
@@ -553,7 +561,10 @@ class Witness:
             self.next = revision + 1
             if any(e.key == END for e in events):
                 return True
-            self.ledger.apply(revision, [e for e in events if not e.key.startswith("/chaos/")])
+            events = [e for e in events if not e.key.startswith("/chaos/")]
+            self.ledger.apply(revision, events)
+            if self.history is not None:
+                self.history.append((revision, events))
         return False
 
     def event(self, e):
@@ -622,14 +633,7 @@ def compare(sources, files):
     return verdict
 
 
-def count_rows(mount):
-    return sum(text.count("\n") - 1 for text in read_files(mount).values())
-
-
 def wait_quiet(cluster, prefix, seconds):
     """Until nothing is queued or claimed."""
     wait_until(lambda: not cluster.count(prefix + "/queue/telemetry/") and not cluster.count(prefix + "/processing/"),
                seconds, "nothing is queued or claimed")
-
-
-__all__ = ["Witness", "Ledger", "Verdict", "balance", "b64", "compare", "count_rows", "read_files", "wait_quiet"]

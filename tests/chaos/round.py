@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import oracle
 from cluster import post
 from faults import LEASE_S, SMALL, clock_env
-from lib import SLOW, System, wait_until
+from lib import SLOW, Crash, System, wait_until
 from rows import fleet, write_csv
 
 RATE = 4000            # rows per second of a streamer
@@ -100,7 +100,8 @@ class Round:
         self.rng = random.Random(f"{seed}/{number}")
         self.result = Result(number, fault.name, place.name)
         self.programs, self.clocks = {}, {}
-        self.rows = rows or self.rng.randint(10_000, 20_000)
+        drawn = self.rng.randint(10_000, 20_000)
+        self.rows = rows or drawn
         self.stopped, self.lock = set(), threading.RLock()
         self.witness = self.system = self.mount = self.sampler = None
 
@@ -280,7 +281,7 @@ class Round:
     def attempt(self, step):
         try:
             step()
-        except (AssertionError, OSError) as e:
+        except (AssertionError, OSError, Crash) as e:
             self.note(f"{step.__name__}: {type(e).__name__}: {e}" + (f" ({e.__cause__})" if e.__cause__ else ""))
 
     def abort(self):
@@ -293,7 +294,7 @@ class Round:
             try:
                 if clean:
                     clean()
-            except (AssertionError, OSError) as e:
+            except (AssertionError, OSError, Crash) as e:
                 self.note(f"in the end: {e}")
         if not self.result.bad():
             shutil.rmtree(self.folder, ignore_errors=True)
