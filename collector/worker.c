@@ -13,6 +13,7 @@ enum {
 	UNIT_BYTES = 160 * 1024,    /* payload of one host stored together */
 	OPS_PER_PAIR = 3,
 	RETRY_MS = 200,
+	HELD_UP_MS = 5000, /* until a message is tried again that may not be dead-lettered */
 	SWEEP_MIN_MS = 1000,
 	SWEEP_MAX_MS = 600000,
 	BACKLOG = 4, /* messages of a host that are not gathered any longer */
@@ -32,6 +33,7 @@ struct turn {
 	struct tally tally;         /* as it will be */
 	struct host *touched[QUEUE_CLAIM_MAX];
 	size_t n_touched;
+	bool held_up; /* something had to be given back that cannot be stored */
 };
 
 /* ---- state of hosts -------------------------------------------------------------------------- */
@@ -133,6 +135,7 @@ static int dead_letter(struct turn *t, struct claim *k, const char *reason, stru
 	full = t->w->consumer->dead_full;
 	consumer_unlock(t->w->consumer);
 	if (full) {
+		t->held_up = true;
 		ending_give_back(&t->ending, k);
 		return 0;
 	}
@@ -389,7 +392,9 @@ static int store_turn(struct worker *w, struct host *first, struct err *e)
 		if (r)
 			forget_state(shares[i].host);
 		consumer_done(c, shares[i].host,
-			      shares[i].host->n_pending >= BACKLOG ? 0 : c->flush_ms);
+			      t.held_up                               ? HELD_UP_MS
+			      : shares[i].host->n_pending >= BACKLOG ? 0
+								      : c->flush_ms);
 	}
 	consumer_unlock(c);
 	return r;

@@ -202,7 +202,8 @@ static void decode_fixed(struct reader *r, struct chunk *c)
 	min = read_varint(r);
 	max = read_varint(r);
 	c->stored_ns = (int64_t)read_varint(r);
-	if (segment > INT64_MAX / NS_PER_SEC || min > max || max > DAY_NS ||
+	if (flags & ~(FLAG_INLINE | FLAG_ZSTD | FLAG_SEALED) ||
+	    segment > INT64_MAX / NS_PER_SEC || min > max || max > DAY_NS ||
 	    max > INT64_MAX - segment * NS_PER_SEC || c->first_seq < 0 ||
 	    c->first_seq > INT64_MAX / 2 || c->rows <= 0 || c->rows > CHUNK_ROWS_MAX ||
 	    c->csv_bytes <= 0 || c->csv_bytes > INT64_MAX / 2 || c->stored_ns < 0)

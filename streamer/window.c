@@ -98,13 +98,13 @@ struct cut {
 	int64_t *gpu_segment;       /* its last segment, valid where marked */
 	uint32_t *series_mark;      /* by id */
 	struct map pairs;           /* (gpu_id, segment) where a GPU has several */
-	size_t rows, bytes, gpus, n_pairs;
+	size_t rows, bytes, n_pairs;
 };
 
 static void cut_begin(struct cut *c)
 {
 	c->group++;
-	c->rows = c->bytes = c->gpus = c->n_pairs = 0;
+	c->rows = c->bytes = c->n_pairs = 0;
 	map_release(&c->pairs);
 }
 
@@ -135,8 +135,6 @@ static void note_row(struct cut *c, const struct window_row *r, int64_t segment,
 		c->series_mark[r->series->id] = c->group;
 		c->bytes += series_cost(r->series);
 	}
-	if (c->gpu_mark[r->series->gpu_id] != c->group)
-		c->gpus++;
 	c->gpu_mark[r->series->gpu_id] = c->group;
 	c->gpu_segment[r->series->gpu_id] = segment;
 	if (is_new) {
@@ -145,12 +143,10 @@ static void note_row(struct cut *c, const struct window_row *r, int64_t segment,
 	}
 }
 
-static bool must_cut(const struct cut *c, const struct window_row *r, int64_t batch_size,
-		     bool is_new)
+static bool must_cut(const struct cut *c, int64_t batch_size, bool is_new)
 {
 	return c->rows >= (size_t)batch_size || c->bytes >= WINDOW_GROUP_BYTES ||
-	       (is_new && c->n_pairs >= WINDOW_PAIRS) ||
-	       (c->gpu_mark[r->series->gpu_id] != c->group && c->gpus >= WINDOW_GPUS);
+	       (is_new && c->n_pairs >= WINDOW_PAIRS);
 }
 
 static void cut_host(struct cut *c, struct grouping *g, size_t from, size_t to, int64_t batch_size)
@@ -163,7 +159,7 @@ static void cut_host(struct cut *c, struct grouping *g, size_t from, size_t to, 
 		int64_t segment = r->source_ns - r->source_ns % c->segment_ns;
 		bool is_new = new_pair(c, r->series->gpu_id, segment);
 
-		if (must_cut(c, r, batch_size, is_new)) {
+		if (must_cut(c, batch_size, is_new)) {
 			add_group(g, c->w, start, i - start);
 			start = i;
 			cut_begin(c);

@@ -3,8 +3,8 @@
  * Grouping is a pure function of the rows (their bytes in the source, not the time they are given
  * with --time now), batch_size and segment_ns, so that a restart that reads the same bytes again
  * cuts the same messages: hosts in order of their first row; a host's rows in their order, cut at
- * batch_size rows, WINDOW_GROUP_BYTES, WINDOW_GPUS GPUs and WINDOW_PAIRS (GPU, segment) pairs, which
- * is what a collector stores in one transaction.
+ * batch_size rows, WINDOW_GROUP_BYTES and WINDOW_PAIRS (GPU, segment) pairs, which is what a collector
+ * stores in one transaction.
  *
  * Not thread-safe. Holds series_refs: empty it before row_forget. */
 #ifndef GPUTEL_WINDOW_H
@@ -15,7 +15,6 @@
 #define WINDOW_ROWS        262144
 #define WINDOW_BYTES       (64 * 1024 * 1024) /* of the source */
 #define WINDOW_GROUP_BYTES (256 * 1024)       /* estimate of a payload before compression */
-#define WINDOW_GPUS        64
 #define WINDOW_PAIRS       32
 
 struct window_row {

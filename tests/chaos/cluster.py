@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -57,10 +58,12 @@ def ip(*args, check=True):
 class Network:
     """A bridge of our own and one namespace per member; torn down by close()."""
     numbers = itertools.count()
+    lock = threading.Lock()
 
     def __init__(self, n):
-        self.tag = f"gp{os.getpid() % 100000}{'abcdefgh'[next(self.numbers) % 8]}"
-        self.subnet = self.free_subnet()
+        number = next(self.numbers)
+        self.tag = f"gp{os.getpid() % 100000}{'abcdefghijklmnop'[number % 16]}"
+        self.first = 16 * os.getpid() + number  # the third byte of the subnet, if nobody has it
         self.members = range(1, n + 1)
         self.made = []
         try:
@@ -69,14 +72,12 @@ class Network:
             self.close()
             raise
 
-    @staticmethod
-    def free_subnet():
-        taken = ip("-4", "addr").stdout
-        return next(s for s in (f"10.213.{i}" for i in range(os.getpid() % 200, 256)) if s not in taken)
-
     def build(self):
         self.make("link", f"{self.tag}br", "type", "bridge")
-        ip("addr", "add", f"{self.subnet}.254/24", "dev", f"{self.tag}br")
+        with self.lock:
+            taken = ip("-4", "addr").stdout
+            self.subnet = next(s for s in (f"10.213.{(self.first + i) % 256}" for i in range(256)) if f" {s}." not in taken)
+            ip("addr", "add", f"{self.subnet}.254/24", "dev", f"{self.tag}br")
         ip("link", "set", f"{self.tag}br", "up")
         for i in self.members:
             self.make("netns", self.namespace(i))

@@ -41,14 +41,15 @@ def pytest_runtest_makereport(item):
 
 
 @pytest.fixture(autouse=True)
-def watchdog():
+def watchdog(request):
     """Ends a test that hangs, also in a system call on a dead mount."""
     def bite():
         faulthandler.dump_traceback(sys.__stderr__)
         for system in list(System.live):
             system.abort()
 
-    timer = threading.Timer(TEST_TAKES_S * SLOW, bite)
+    patience = 6 if request.node.get_closest_marker("soak") else 1
+    timer = threading.Timer(patience * TEST_TAKES_S * SLOW, bite)
     timer.daemon = True
     timer.start()
     yield

@@ -5,16 +5,18 @@ import time
 import pytest
 
 from lib import BIN, SLOW, wait_until
-from rows import Expected, assert_history, assert_tree, fleet, write_csv
+from rows import difference, fleet, write_csv
 
 MIB = 1 << 20
+HOSTS, GPUS = 64, 8
 release_build = pytest.mark.skipif(BIN.parent.name in ("address", "undefined", "thread"),
                                    reason="what a sanitizer uses is not the program's")
 
 
 def load(system, tmp_path, n):
-    """Streams n rows of 64 interleaved hosts; the peaks of streamer, collector and mount in bytes."""
-    file = write_csv(tmp_path / "load.csv", fleet(n, hosts=64, gpus=8, metrics=10))
+    """Streams n rows of 64 interleaved hosts through one collector to a mount, all of which must stay
+    small, and every row must be there once, in order."""
+    file = write_csv(tmp_path / "load.csv", fleet(n, HOSTS, GPUS, metrics=10))
     collector, mount = system.collector(), system.mount()
     peaks = {}
     begin = time.monotonic()
@@ -22,32 +24,33 @@ def load(system, tmp_path, n):
 
     def ended():
         for process in (streamer, collector, mount.process):
-            peaks[process.name] = max(peaks.get(process.name, 0), process.peak_memory())
+            peaks[process.name] = max(peaks.get(process.name, 0), process.peak_memory() // MIB)
         return not streamer.running()
-    wait_until(ended, 600, f"{n} rows are stored")
-    print(f"{n} rows in {time.monotonic() - begin:.1f} s, peaks in MiB:", {k: v // MIB for k, v in peaks.items()})
+    wait_until(ended, 300, f"{n} rows are stored")
+    print(f"{n} rows in {time.monotonic() - begin:.1f} s, peaks in MiB: {peaks}")
     assert streamer.wait() == 0 and f"published={n} " in streamer.out()
-    return mount, peaks
+    assert {name: peak for name, peak in peaks.items() if peak >= 200} == {}
+
+    wait_until(lambda: mount.status()["rows"] == str(n), 30, "all rows are in the mount")
+    for h in range(HOSTS):
+        for g in range(GPUS):
+            gpu = f"node-{h:03d}/{g}"
+            got = [line.split(",")[2] for name in mount.names(f"{gpu}/history")
+                   for line in mount.read(f"{gpu}/history/{name}").splitlines()[1:]]
+            # fleet's values count up over all GPUs in turn
+            wrong = difference(got, [str(v) for v in range(h * GPUS + g + 1, n + 1, HOSTS * GPUS)])
+            assert not wrong, f"{gpu}: {wrong}"
 
 
 @release_build
 def test_200_thousand_rows_of_interleaved_hosts_stay_under_200_mib(system, tmp_path):
-    n = 200_000
-    mount, peaks = load(system, tmp_path, n)
-    assert {name: peak // MIB for name, peak in peaks.items() if peak >= 200 * MIB} == {}
-    some = {f"node-{h:03d}/{g}" for h in (0, 31, 63) for g in (0, 7)}
-    rows = [r for r in fleet(n, hosts=64, gpus=8, metrics=10) if f"{r['Hostname']}/{r['gpu_id']}" in some]
-    expected = Expected(rows)
-    assert len(mount.gpus()) == 512
-    assert_history(mount, expected)
+    load(system, tmp_path, 200_000)
 
 
 @pytest.mark.soak
 @pytest.mark.skipif(not os.environ.get("GPUTEL_SOAK"), reason="a million rows: make soak")
 def test_a_million_rows_of_interleaved_hosts_stay_under_200_mib(own_system, tmp_path):
-    mount, peaks = load(own_system, tmp_path, 1_000_000)
-    assert {name: peak // MIB for name, peak in peaks.items() if peak >= 200 * MIB} == {}
-    assert_tree(mount, Expected(fleet(1_000_000, hosts=64, gpus=8, metrics=10)))
+    load(own_system, tmp_path, 1_000_000)
 
 
 @release_build

@@ -6,7 +6,9 @@
 #include "queue.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <unistd.h>
 
 enum { MANY = 6 };
 
@@ -862,6 +864,80 @@ TEST(several_may_recover_at_once)
 	CHECK_EQ_INT(sum, MANY);
 	check_census(p->c, MANY, 0, 0);
 	play_end(p);
+}
+
+struct janitor {
+	pthread_t thread;
+	struct etcd *c;
+	atomic_int rounds;
+	atomic_bool stop;
+	struct recovered r;
+};
+
+static void *recover_always(void *arg)
+{
+	struct janitor *j = arg;
+	struct err mine;
+
+	while (!j->stop) {
+		if (queue_recover(j->c, 3, &j->r, &mine))
+			break;
+		j->rounds++;
+	}
+	return NULL;
+}
+
+static void await_rounds(struct janitor *j, int n)
+{
+	struct mono deadline = mono_in_ms(20000);
+	int until = j->rounds + n;
+
+	while (j->rounds < until && mono_ms_until(deadline) > 0)
+		usleep(200);
+	CHECK(j->rounds >= until);
+}
+
+/* A session and its first claim, both after the recovery has listed who lives. */
+static void come_with_a_claim(struct etcd *c, const char *id, const char *claim)
+{
+	struct etcd_reply reply;
+	struct etcd_txn t;
+
+	etcd_txn_init(&t, c, "test");
+	etcd_then_put(&t, key_consumer(id).s, SLICE_LIT("{}"), 0);
+	etcd_then_put(&t, claim,
+		      SLICE_LIT("{\"host\":\"h\",\"schema\":\"v1\",\"sha256\":"
+				"\"00000000000000000000000000000000"
+				"00000000000000000000000000000000\"}"),
+		      0);
+	if (CHECK_EQ_INT(etcd_txn_send(&t, &reply, &e), 0))
+		etcd_reply_release(&reply);
+	etcd_txn_release(&t);
+}
+
+TEST(a_consumer_that_comes_during_a_recovery_is_left_alone)
+{
+	struct janitor j = {.c = stage_open()};
+	char id[16], ulid[ULID_LEN + 1];
+
+	pthread_create(&j.thread, NULL, recover_always, &j);
+	await_rounds(&j, 1);
+	for (int i = 0; i < 100; i++) {
+		struct key claim;
+
+		snprintf(id, sizeof(id), "c%d", i);
+		ulid_new(ulid);
+		claim = key_processing(id, i, ulid);
+		come_with_a_claim(j.c, id, claim.s);
+		await_rounds(&j, 2);
+		CHECK(stage_mod_rev(j.c, claim.s) != 0);
+		stage_delete(j.c, claim.s);
+		stage_die(j.c, id);
+	}
+	j.stop = true;
+	pthread_join(j.thread, NULL);
+	CHECK(!j.r.requeued && !j.r.dead);
+	etcd_close(j.c);
 }
 
 TEST(what_is_no_claim_is_left_where_it_is)

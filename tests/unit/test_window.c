@@ -131,7 +131,7 @@ static void check_hosts_in_order(const struct sample_window *s)
 	}
 }
 
-static size_t distinct(const struct sample_window *s, const struct group *x, bool segments)
+static size_t distinct(const struct sample_window *s, const struct group *x)
 {
 	size_t n = 0;
 
@@ -143,7 +143,7 @@ static size_t distinct(const struct sample_window *s, const struct group *x, boo
 			const struct window_row *b = &s->w.rows[s->g.order[k]];
 
 			is_new = a->series->gpu_id != b->series->gpu_id ||
-				 (segments && a->source_ns / HOUR != b->source_ns / HOUR);
+				 a->source_ns / HOUR != b->source_ns / HOUR;
 		}
 		n += is_new;
 	}
@@ -156,8 +156,7 @@ static void check_limits(const struct sample_window *s, size_t batch_size)
 		const struct group *x = &s->g.groups[i];
 
 		CHECK(x->n <= batch_size);
-		CHECK(distinct(s, x, false) <= WINDOW_GPUS);
-		CHECK(distinct(s, x, true) <= WINDOW_PAIRS);
+		CHECK(distinct(s, x) <= WINDOW_PAIRS);
 	}
 }
 
