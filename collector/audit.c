@@ -82,9 +82,11 @@ static int gather(struct etcd *c, struct audit *a, int64_t *ret_revision, struct
 		int (*count)(const struct etcd_kv *kv, void *arg);
 		struct place *into;
 	} reads[] = {
-		{KEY_PRODUCERS, count_producer, NULL}, {KEY_QUEUE, count_pointer, &a->queued},
+		{KEY_PRODUCERS, count_producer, NULL},
+		{KEY_QUEUE, count_pointer, &a->queued},
 		{KEY_PROCESSING, count_pointer, &a->processing},
-		{KEY_DEADLETTER, count_pointer, &a->dead}, {KEY_STATS, count_stats, NULL},
+		{KEY_DEADLETTER, count_pointer, &a->dead},
+		{KEY_STATS, count_stats, NULL},
 		{KEY_DATA, count_chunk, NULL},
 	};
 	int64_t revision = 0;

@@ -124,7 +124,8 @@ static void lane_insert(struct lane *l, struct pending *p)
 	size_t at;
 
 	if (l->n == l->cap) {
-		memmove(l->list, l->list + l->head, (l->n - l->head) * sizeof(*l->list));
+		if (l->head)
+			memmove(l->list, l->list + l->head, (l->n - l->head) * sizeof(*l->list));
 		l->n -= l->head;
 		l->head = 0;
 		if (l->n >= l->cap / 2) {
@@ -396,7 +397,7 @@ enum task consumer_next(struct consumer *c, unsigned worker, struct host **ret,
 
 	if (!c->assigned)
 		assign(c);
-	map_each(&c->hosts, i) {
+	map_each (&c->hosts, i) {
 		struct host *h = c->hosts.entries[i].value;
 		enum task t = h->worker == worker ? task_of(c, h) : TASK_NONE;
 
@@ -423,7 +424,7 @@ struct host *consumer_another(struct consumer *c, unsigned worker)
 {
 	struct mono now = mono_now();
 
-	map_each(&c->hosts, i) {
+	map_each (&c->hosts, i) {
 		struct host *h = c->hosts.entries[i].value;
 
 		if (h->worker == worker && h->due.ns <= now.ns && task_of(c, h) == TASK_STORE &&
@@ -481,7 +482,7 @@ static void queue_list_end(int64_t rev, void *arg)
 	struct consumer *c = arg;
 
 	consumer_lock(c);
-	map_each(&c->pending, i) {
+	map_each (&c->pending, i) {
 		struct pending *p = c->pending.entries[i].value;
 
 		if (!map_get_str(&c->listed, key_queue(p->m.ulid).s))
@@ -538,7 +539,7 @@ static void add_member(struct consumer *c, struct slice key)
 
 static void remove_member(struct consumer *c, size_t i)
 {
-	map_each(&c->hosts, k) {
+	map_each (&c->hosts, k) {
 		struct host *h = c->hosts.entries[k].value;
 
 		if (h->target == c->members[i])
@@ -623,7 +624,7 @@ static void writers_list_begin(int64_t rev, void *arg)
 
 	consumer_lock(c);
 	c->writers_listed = false;
-	map_each(&c->hosts, i) {
+	map_each (&c->hosts, i) {
 		struct host *h = c->hosts.entries[i].value;
 
 		free(h->writer);
@@ -666,11 +667,11 @@ static void writers_commit(int64_t rev, const struct etcd_event *events, size_t 
 /* ---- life ------------------------------------------------------------------------------------ */
 
 static const struct etcd_mirror_ops queue_ops = {queue_list_begin, queue_list_kv, queue_list_end,
-						 queue_commit, NULL, NULL};
-static const struct etcd_mirror_ops members_ops = {members_list_begin, members_list_kv,
-						   members_list_end, members_commit, NULL, NULL};
-static const struct etcd_mirror_ops writers_ops = {writers_list_begin, writers_list_kv,
-						   writers_list_end, writers_commit, NULL, NULL};
+						 queue_commit,     NULL,          NULL};
+static const struct etcd_mirror_ops members_ops = {
+	members_list_begin, members_list_kv, members_list_end, members_commit, NULL, NULL};
+static const struct etcd_mirror_ops writers_ops = {
+	writers_list_begin, writers_list_kv, writers_list_end, writers_commit, NULL, NULL};
 
 static int follow(struct consumer *c, const char *prefix, const struct etcd_mirror_ops *ops,
 		  struct etcd_mirror **ret, struct err *e)
@@ -683,7 +684,9 @@ void consumer_init(struct consumer *c, struct etcd *etcd, const char *id, unsign
 {
 	pthread_condattr_t attr;
 
-	*c = (struct consumer){.etcd = etcd, .n_workers = n_workers, .flush_ms = flush_ms,
+	*c = (struct consumer){.etcd = etcd,
+			       .n_workers = n_workers,
+			       .flush_ms = flush_ms,
 			       .recovered = UINT64_MAX};
 	snprintf(c->id, sizeof(c->id), "%s", id);
 	pthread_mutex_init(&c->lock, NULL);
@@ -719,13 +722,13 @@ void consumer_unfollow(struct consumer *c)
 
 void consumer_release(struct consumer *c)
 {
-	map_each(&c->pending, i) {
+	map_each (&c->pending, i) {
 		struct pending *p = c->pending.entries[i].value;
 
 		message_release(&p->m);
 		free(p);
 	}
-	map_each(&c->hosts, i)
+	map_each (&c->hosts, i)
 		host_free(c->hosts.entries[i].value);
 	for (size_t i = 0; i < c->n_members; i++)
 		free(c->members[i]);

@@ -1,12 +1,12 @@
-/* What a collector knows of the queue and of its peers, kept by mirrors of etcd, and what it decides
- * from that: which hosts it should write for, and which of their messages come next.
+/* What a collector knows of the queue and of its peers, kept by mirrors of etcd, and what it
+ * decides from that: which hosts it should write for, and which of their messages come next.
  *
  * No host is taken before the claims of every consumer that was seen to die are back in the queue
  * (recovered == deaths), and none is served before the queue's mirror has passed both that and the
  * taking (mark_rev). So the messages of a source are stored in their order, whoever dies when.
  *
- * All of it is hints; only the compares of common/queue.h decide. Placement is rendezvous hashing by
- * host with bounded load: at most ceil(hosts / collectors) hosts each. A living writer is never
+ * All of it is hints; only the compares of common/queue.h decide. Placement is rendezvous hashing
+ * by host with bounded load: at most ceil(hosts / collectors) hosts each. A living writer is never
  * robbed: it lets go of a host itself, when its claims are finished.
  *
  * Threads: three mirrors call in, worker threads take turns out. One lock; nothing waits for etcd
@@ -48,8 +48,8 @@ struct host {
 	const char *target; /* who should be; an id of members */
 
 	unsigned worker;
-	bool busy;      /* a worker has it in its turn */
-	struct mono due; /* not before then */
+	bool busy;         /* a worker has it in its turn */
+	struct mono due;   /* not before then */
 	struct mono sweep; /* retention is looked at then */
 
 	/* Of the worker that has it busy. */
@@ -76,20 +76,21 @@ struct consumer {
 	struct map pending;   /* by ULID → struct pending */
 	char **members;       /* live consumers, sorted */
 	size_t n_members;
-	bool assigned; /* targets are up to date */
-	bool overflow; /* more is queued than is held */
+	bool assigned;    /* targets are up to date */
+	bool overflow;    /* more is queued than is held */
 	int64_t seen_rev; /* of the queue's mirror */
 	bool queue_listed, members_listed, writers_listed;
-	bool dead_full;   /* no dead letter may be added; messages wait instead */
-	bool stop;        /* workers end */
-	bool lost;        /* the session is gone: everything here is void */
+	bool dead_full;        /* no dead letter may be added; messages wait instead */
+	bool stop;             /* workers end */
+	bool lost;             /* the session is gone: everything here is void */
 	uint64_t deaths;       /* consumers seen to vanish */
 	uint64_t recovered;    /* what they had claimed is back in the queue, up to this many */
 	int64_t recovered_rev; /* at this revision */
 	unsigned running;      /* workers */
 
 	struct etcd_mirror *queue_mirror, *members_mirror, *writers_mirror;
-	struct map listed; /* keys of the queue's list under way; what is not there at its end is gone */
+	struct map listed; /* keys of the queue's list under way; what is not there at its end is
+			      gone */
 };
 
 void consumer_init(struct consumer *c, struct etcd *etcd, const char *id, unsigned n_workers,
@@ -113,8 +114,8 @@ struct host *consumer_another(struct consumer *c, unsigned worker);
 /* Under the lock: the host is free again. */
 void consumer_done(struct consumer *c, struct host *h, int64_t due_in_ms);
 
-/* Under the lock: takes up to max messages of the host, at most bytes of payload (but one), in order,
- * into claims. A redelivered one comes alone. They are no longer pending. */
+/* Under the lock: takes up to max messages of the host, at most bytes of payload (but one), in
+ * order, into claims. A redelivered one comes alone. They are no longer pending. */
 size_t consumer_take(struct consumer *c, struct host *h, struct claim *claims, size_t max,
 		     size_t bytes);
 /* Under the lock: whether the next message of the host was tried before. */

@@ -24,7 +24,8 @@ static int print_letter(const struct etcd_kv *kv, void *arg)
 		printf("%s: %s\n", ulid, e.text);
 		return 0;
 	}
-	created[stamp_format((struct stamp){m.created_ns / NS_PER_SEC * NS_PER_SEC, 0}, created)] = 0;
+	created[stamp_format((struct stamp){m.created_ns / NS_PER_SEC * NS_PER_SEC, 0}, created)] =
+		0;
 	printf("%s host=%s rows=%lld attempts=%lld created=%s reason=%s\n", ulid, m.host,
 	       (long long)m.rows, (long long)m.attempt, created, m.reason ? m.reason : "");
 	message_release(&m);
@@ -56,7 +57,8 @@ static void print_rows(const struct batch *b)
 		strbuf_addc(&line, ',');
 		render_csv_field(&line, s->gpu);
 		strbuf_addc(&line, ',');
-		render_row(&line, row->time, row->value, &series, &b->attributions[row->attribution]);
+		render_row(&line, row->time, row->value, &series,
+			   &b->attributions[row->attribution]);
 		fwrite(line.s, 1, line.len, stdout);
 		free(series.metric);
 		free(series.labels);
@@ -80,7 +82,8 @@ static bool check_id(const char *ulid, struct err *e)
 {
 	if (ulid_valid(slice_str(ulid)))
 		return true;
-	err_set(e, -EINVAL, "\"%s\" is no message ID (26 characters, see --dead-letters list)", ulid);
+	err_set(e, -EINVAL, "\"%s\" is no message ID (26 characters, see --dead-letters list)",
+		ulid);
 	return false;
 }
 

@@ -1,5 +1,5 @@
-/* --dead-letters: what people do with messages that could not be stored. Each step is one transaction
- * that compares the dead letter's revision, like the others (common/queue.h). */
+/* --dead-letters: what people do with messages that could not be stored. Each step is one
+ * transaction that compares the dead letter's revision, like the others (common/queue.h). */
 #ifndef GPUTEL_DEAD_H
 #define GPUTEL_DEAD_H
 

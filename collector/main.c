@@ -56,7 +56,8 @@ static int set_mode(void *arg, enum mode mode, struct err *e)
 	struct collector *k = arg;
 
 	if (k->mode != MODE_COLLECT)
-		return err_set(e, -EINVAL, "--drain, --audit and --dead-letters exclude each other");
+		return err_set(e, -EINVAL,
+			       "--drain, --audit and --dead-letters exclude each other");
 	k->mode = mode;
 	return 0;
 }
@@ -79,8 +80,10 @@ static int set_dead(const char *value, void *arg, struct err *e)
 		if (!strcmp(d->name, value))
 			k->dead = d;
 	if (!k->dead)
-		return err_set(e, -EINVAL, "--dead-letters: \"%s\" is none of list, show ID, "
-					   "replay [ID], drop ID", value);
+		return err_set(e, -EINVAL,
+			       "--dead-letters: \"%s\" is none of list, show ID, "
+			       "replay [ID], drop ID",
+			       value);
 	return set_mode(arg, MODE_DEAD, e);
 }
 
@@ -190,8 +193,9 @@ static int agree_once(struct collector *k, struct err *e)
 			stored = json_int(json_get(doc, "segment_s"), 0);
 			json_free(doc);
 			if (stored != segment_s)
-				r = err_set(e, -EINVAL, "SEGMENT is %lld s, but what is stored in etcd "
-						    "was stored with %lld s; set SEGMENT=%llds",
+				r = err_set(e, -EINVAL,
+					    "SEGMENT is %lld s, but what is stored in etcd "
+					    "was stored with %lld s; set SEGMENT=%llds",
 					    (long long)segment_s, (long long)stored,
 					    (long long)stored);
 		}
@@ -264,7 +268,8 @@ static void check_workers(struct collector *k)
 
 		if (worker_busy_ms(w) > w->conf.deadline_ms) {
 			log_error("worker %u has been busy for more than %lld ms; ending the "
-				  "process", i, (long long)w->conf.deadline_ms);
+				  "process",
+				  i, (long long)w->conf.deadline_ms);
 			_exit(EXIT_RUNTIME);
 		}
 	}
@@ -284,8 +289,10 @@ static void recover(struct collector *k, uint64_t deaths)
 	consumer_unlock(c);
 	r = queue_recover(k->etcd, max_retries, &rec, &e);
 	if (rec.requeued || rec.dead)
-		log_info("recovered from collectors that are gone: %lld messages back in the queue, "
-			 "%lld dead-lettered", (long long)rec.requeued, (long long)rec.dead);
+		log_info(
+			"recovered from collectors that are gone: %lld messages back in the queue, "
+			"%lld dead-lettered",
+			(long long)rec.requeued, (long long)rec.dead);
 	if (!r) {
 		consumer_lock(c);
 		c->recovered = deaths;
@@ -384,14 +391,16 @@ static int run_session(struct collector *k, struct err *e)
 {
 	unsigned left;
 	bool drained = false, lost;
-	int r = open_session(k, e);
+	int r;
+
+	k->at_work = true; /* from the first put on: the session is to be revoked */
+	r = open_session(k, e);
 
 	if (!r)
 		r = start_workers(k, e);
 	if (!r && (r = upkeep_start(&k->upkeep, k->etcd, &k->consumer, &k->conf)))
 		err_set(e, r, "cannot start a thread: %s", strerror(-r));
 	if (!r) {
-		k->at_work = true;
 		log_info("collecting as %s", k->consumer.id);
 		drained = serve(k);
 	}
@@ -404,10 +413,13 @@ static int run_session(struct collector *k, struct err *e)
 	if (lost)
 		return 1;
 	if (left)
-		return err_set(e, -ETIME, "shutdown: etcd did not take all within SHUTDOWN_TIMEOUT; "
-					  "what %u workers have claimed is given back by recovery",
+		return err_set(e, -ETIME,
+			       "shutdown: etcd did not take all within SHUTDOWN_TIMEOUT; "
+			       "what %u workers have claimed is given back by recovery",
 			       left);
-	return k->mode == MODE_DRAIN && !drained ? err_set(e, -EINTR, "stopped before all was drained") : 0;
+	return k->mode == MODE_DRAIN && !drained
+		       ? err_set(e, -EINTR, "stopped before all was drained")
+		       : 0;
 }
 
 static int run(struct collector *k)
@@ -457,8 +469,9 @@ int main(int argc, char **argv)
 		.name = "gputel-collector",
 		.bit = CONF_COLLECTOR,
 		.synopsis = "[--drain | --audit | --dead-letters COMMAND [ID]] [OPTION...]",
-		.about = "Takes messages from the queue in etcd and stores their rows, each exactly "
-			 "once. Any number of collectors on one etcd and prefix share the work.",
+		.about =
+			"Takes messages from the queue in etcd and stores their rows, each exactly "
+			"once. Any number of collectors on one etcd and prefix share the work.",
 		.options = options,
 		.n_options = ARRAY_SIZE(options),
 		.argument = set_argument,

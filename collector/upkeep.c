@@ -106,9 +106,10 @@ static int defragment_all(struct upkeep *u, struct err *e)
 static void tell_full(struct upkeep *u, const struct etcd_status *s, int64_t quota)
 {
 	if (!u->full_told)
-		log_error("etcd is full of data that are in use (%lld of %lld MiB): raise its quota "
-			  "or lower RETENTION; until then nothing can be stored",
-			  (long long)(s->db_size_in_use >> 20), (long long)(quota >> 20));
+		log_error(
+			"etcd is full of data that are in use (%lld of %lld MiB): raise its quota "
+			"or lower RETENTION; until then nothing can be stored",
+			(long long)(s->db_size_in_use >> 20), (long long)(quota >> 20));
 	u->full_told = true;
 }
 
@@ -160,9 +161,11 @@ static int count_dead(struct upkeep *u, struct err *e)
 	full = reply.ranges[0].count >= UPKEEP_DEAD_LETTERS;
 	etcd_reply_release(&reply);
 	if (full && !u->dead_told)
-		log_error("there are %d dead letters: nothing more is dead-lettered, and hosts with "
-			  "messages that cannot be stored stand still, until some are replayed or "
-			  "dropped (gputel-collector --dead-letters)", UPKEEP_DEAD_LETTERS);
+		log_error(
+			"there are %d dead letters: nothing more is dead-lettered, and hosts with "
+			"messages that cannot be stored stand still, until some are replayed or "
+			"dropped (gputel-collector --dead-letters)",
+			UPKEEP_DEAD_LETTERS);
 	u->dead_told = full;
 	consumer_lock(c);
 	c->dead_full = full;

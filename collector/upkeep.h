@@ -1,12 +1,14 @@
-/* Keeping etcd healthy: compaction, the quota, the NOSPACE alarm, records that nobody needs any more.
+/* Keeping etcd healthy: compaction, the quota, the NOSPACE alarm, records that nobody needs any
+ * more.
  *
- * A thread of every collector looks; only the first of those alive (in order of their ids) acts. With
- * ETCD_MAINTENANCE=off none of them touches etcd's own state (compaction, alarms, defragmentation).
+ * A thread of every collector looks; only the first of those alive (in order of their ids) acts.
+ * With ETCD_MAINTENANCE=off none of them touches etcd's own state (compaction, alarms,
+ * defragmentation).
  *
  * Compaction stays UPKEEP_HISTORY_MS behind, so that readers can page at a revision. Out of space,
- * etcd refuses every put; retention's deletes still pass. What is done then: compact, defragment one
- * member after the other, and take the alarm back once the data in use fit the quota again. Nothing
- * accepted is lost meanwhile: transactions are repeated until they are answered. */
+ * etcd refuses every put; retention's deletes still pass. What is done then: compact, defragment
+ * one member after the other, and take the alarm back once the data in use fit the quota again.
+ * Nothing accepted is lost meanwhile: transactions are repeated until they are answered. */
 #ifndef GPUTEL_UPKEEP_H
 #define GPUTEL_UPKEEP_H
 

@@ -8,9 +8,9 @@
 #include <stdio.h>
 
 enum {
-	TXN_OPS = 120,              /* aim, below ETCD_TXN_OPS */
-	TXN_BYTES = 256 * 1024,     /* aim */
-	UNIT_BYTES = 160 * 1024,    /* payload of one host stored together */
+	TXN_OPS = 120,           /* aim, below ETCD_TXN_OPS */
+	TXN_BYTES = 256 * 1024,  /* aim */
+	UNIT_BYTES = 160 * 1024, /* payload of one host stored together */
 	OPS_PER_PAIR = 3,
 	RETRY_MS = 200,
 	HELD_UP_MS = 5000, /* until a message is tried again that may not be dead-lettered */
@@ -30,7 +30,7 @@ struct share {
 struct turn {
 	struct worker *w;
 	struct ending ending;
-	struct tally tally;         /* as it will be */
+	struct tally tally; /* as it will be */
 	struct host *touched[QUEUE_CLAIM_MAX];
 	size_t n_touched;
 	bool held_up; /* something had to be given back that cannot be stored */
@@ -114,10 +114,10 @@ static int turn_flush(struct turn *t, struct err *e)
 
 static int make_room(struct turn *t, size_t ops, size_t bytes, struct err *e)
 {
-	if (t->ending.n && ((size_t)t->ending.t.n_then + ops > TXN_OPS ||
-			    (size_t)t->ending.t.n_compare + ops > TXN_OPS ||
-			    t->ending.t.bytes + bytes > TXN_BYTES ||
-			    t->n_touched == QUEUE_CLAIM_MAX))
+	if (t->ending.n &&
+	    ((size_t)t->ending.t.n_then + ops > TXN_OPS ||
+	     (size_t)t->ending.t.n_compare + ops > TXN_OPS ||
+	     t->ending.t.bytes + bytes > TXN_BYTES || t->n_touched == QUEUE_CLAIM_MAX))
 		return turn_flush(t, e);
 	return 0;
 }
@@ -194,7 +194,8 @@ static int store_parts(struct turn *t, struct host *h, struct intake *in, struct
 	int r = turn_flush(t, e);
 
 	while (!r && from + WRITER_PAIRS_MAX < n) {
-		r = intake_prepare(in, c->etcd, &c->fence, &h->hold, from, from + WRITER_PAIRS_MAX, e);
+		r = intake_prepare(in, c->etcd, &c->fence, &h->hold, from, from + WRITER_PAIRS_MAX,
+				   e);
 		if (r)
 			break;
 		touch(t, h);
@@ -338,8 +339,8 @@ static int store_share(struct turn *t, const struct share *s, struct err *e)
 
 /* ---- turns ----------------------------------------------------------------------------------- */
 
-/* Fills claims with messages of first and, unless they are redelivered, of other hosts that are due.
- * Returns the number of shares. */
+/* Fills claims with messages of first and, unless they are redelivered, of other hosts that are
+ * due. Returns the number of shares. */
 static size_t gather(struct worker *w, struct host *first, struct claim *claims,
 		     struct share *shares, size_t *ret_claims)
 {
@@ -350,7 +351,8 @@ static size_t gather(struct worker *w, struct host *first, struct claim *claims,
 	consumer_lock(c);
 	while (h) {
 		bool alone = consumer_is_redelivery(h);
-		size_t took = consumer_take(c, h, claims + n, max - n, w->conf.buffer_bytes - bytes);
+		size_t took =
+			consumer_take(c, h, claims + n, max - n, w->conf.buffer_bytes - bytes);
 
 		shares[n_shares++] = (struct share){h, claims + n, took};
 		for (size_t i = 0; i < took; i++)
@@ -392,9 +394,9 @@ static int store_turn(struct worker *w, struct host *first, struct err *e)
 		if (r)
 			forget_state(shares[i].host);
 		consumer_done(c, shares[i].host,
-			      t.held_up                               ? HELD_UP_MS
+			      t.held_up                              ? HELD_UP_MS
 			      : shares[i].host->n_pending >= BACKLOG ? 0
-								      : c->flush_ms);
+								     : c->flush_ms);
 	}
 	consumer_unlock(c);
 	return r;

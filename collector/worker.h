@@ -12,18 +12,19 @@
 struct worker_conf {
 	int64_t segment_ns;
 	int64_t max_retries;
-	size_t batch;        /* most messages of a turn */
-	size_t buffer_bytes; /* most payload bytes of a turn */
+	size_t batch;         /* most messages of a turn */
+	size_t buffer_bytes;  /* most payload bytes of a turn */
 	int64_t retention_ns; /* 0: for ever */
-	int64_t deadline_ms; /* a turn that computes for longer ends the process */
+	int64_t deadline_ms;  /* a turn that computes for longer ends the process */
 };
 
 struct worker {
 	struct consumer *consumer;
 	struct worker_conf conf;
 	unsigned index;
-	struct tally tally;      /* as stored */
-	int64_t turn_cpu_ns;     /* under the consumer's lock: its CPU time when the turn began; -1: none */
+	struct tally tally;  /* as stored */
+	int64_t turn_cpu_ns; /* under the consumer's lock: its CPU time when the turn began; -1:
+				none */
 	pthread_t thread;
 };
 

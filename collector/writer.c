@@ -8,8 +8,8 @@
 /* ---- reading as the writer ------------------------------------------------------------------- */
 
 /* A read that a later transaction relies on. It goes through raft because of the delete (of a key
- * that is never there), so that it cannot be answered from a past state, and fails if we are no longer
- * the writer. */
+ * that is never there), so that it cannot be answered from a past state, and fails if we are no
+ * longer the writer. */
 struct decision {
 	struct etcd_txn t;
 	struct etcd_reply reply;
@@ -60,7 +60,7 @@ void writer_free(struct writer *w)
 {
 	if (!w)
 		return;
-	map_each(&w->gpus, i)
+	map_each (&w->gpus, i)
 		gpu_free(w->gpus.entries[i].value);
 	map_release(&w->gpus);
 	free(w);
@@ -113,7 +113,8 @@ static void get_segment(struct decision *d, const struct writer *w, const char *
 {
 	uint64_t from = (uint64_t)start_ns, to = from + (uint64_t)w->segment_ns;
 
-	etcd_then_get(&d->t, key_data_from(w->host, gpu, from).s, key_data_from(w->host, gpu, to).s);
+	etcd_then_get(&d->t, key_data_from(w->host, gpu, from).s,
+		      key_data_from(w->host, gpu, to).s);
 }
 
 static struct segment_state *find_segment(struct gpu_state *g, int64_t start_ns)
@@ -213,9 +214,9 @@ static uint32_t find_attribution(struct pair *p, const struct attribution *a)
 		if (same_attribution(&p->attributions[i], a))
 			return i;
 	if ((p->n_attributions & (p->n_attributions - 1)) == 0)
-		p->attributions = xrealloc(p->attributions,
-					   (p->n_attributions ? 2 * p->n_attributions : 1) *
-						   sizeof(*p->attributions));
+		p->attributions =
+			xrealloc(p->attributions, (p->n_attributions ? 2 * p->n_attributions : 1) *
+							  sizeof(*p->attributions));
 	p->attributions[p->n_attributions] = *a;
 	return p->n_attributions++;
 }
@@ -272,8 +273,8 @@ static int find_gpu(struct writer *w, const struct batch *b, struct slice gpu,
 		return err_set(e, -EBADMSG, "gpu_id: %s", r == -EINVAL ? "empty" : "too long");
 	strbuf_init(&labels, LABELS_BYTES);
 	first_labels(&labels, b, gpu);
-	g = add_gpu(w, identity_new(b->host, gpu, random_u64(),
-				    (struct slice){labels.s, labels.len}));
+	g = add_gpu(w,
+		    identity_new(b->host, gpu, random_u64(), (struct slice){labels.s, labels.len}));
 	strbuf_release(&labels);
 	memcpy(g->name, name, sizeof(name));
 	g->changed = true;
@@ -343,9 +344,9 @@ static int find_series(struct intake *in, const struct batch *b, uint32_t i,
 				      &ret->id, &added);
 	strbuf_release(&own);
 	if (r)
-		return err_set(e, -EBADMSG, "metric %.*s: %s", (int)MIN(s->metric.len, 64),
-			       s->metric.p,
-			       r == -ENOSPC ? "the GPU has too many series" : "the name is too long");
+		return err_set(
+			e, -EBADMSG, "metric %.*s: %s", (int)MIN(s->metric.len, 64), s->metric.p,
+			r == -ENOSPC ? "the GPU has too many series" : "the name is too long");
 	ret->gpu->changed |= added;
 	return 0;
 }
@@ -437,7 +438,7 @@ int intake_prepare(struct intake *in, struct etcd *c, const struct fence *f, con
 
 static struct gpu_state *gpu_by_folder(struct writer *w, const char *gpu)
 {
-	map_each(&w->gpus, i) {
+	map_each (&w->gpus, i) {
 		struct gpu_state *g = w->gpus.entries[i].value;
 
 		if (!strcmp(g->name, gpu))
@@ -553,17 +554,22 @@ static void put_chunk(struct intake *in, struct etcd_txn *t, const struct pair *
 	strbuf_release(&value);
 }
 
-/* Puts rows [at, at + n) of the pair as one chunk, or, where the body grows too large, as several. */
+/* Puts rows [at, at + n) of the pair as one chunk, or, where the body grows too large, as several.
+ */
 static void store_rows(struct intake *in, struct etcd_txn *t, struct pair *p,
 		       struct segment_state *s, size_t at, size_t n)
 {
 	struct identity *id = p->gpu->id;
 	struct row *rows = xmalloc(n * sizeof(*rows));
 	uint32_t *entry = xcalloc(id->n_series, sizeof(*entry));
-	struct chunk c = {.identity = id->incarnation, .incarnation = s->incarnation,
-			  .segment_ns = p->segment_ns, .first_seq = s->next_seq,
-			  .rows = (int64_t)n, .stored_ns = in->now_ns,
-			  .attributions = p->attributions, .n_attributions = p->n_attributions};
+	struct chunk c = {.identity = id->incarnation,
+			  .incarnation = s->incarnation,
+			  .segment_ns = p->segment_ns,
+			  .first_seq = s->next_seq,
+			  .rows = (int64_t)n,
+			  .stored_ns = in->now_ns,
+			  .attributions = p->attributions,
+			  .n_attributions = p->n_attributions};
 	struct strbuf body;
 
 	memcpy(rows, p->rows + at, n * sizeof(*rows));

@@ -1,7 +1,7 @@
 /* What the writer of a host knows of its stored data, and how it turns messages into chunks.
  *
- * Positions in a segment are gapless because one fenced writer gives them (DESIGN §4): next_seq lives
- * here, is read from etcd in a transaction that compares the hold, and moves on only with a
+ * Positions in a segment are gapless because one fenced writer gives them (DESIGN §4): next_seq
+ * lives here, is read from etcd in a transaction that compares the hold, and moves on only with a
  * completion that committed. After any failed completion the whole struct is thrown away and read
  * again; it is never repaired.
  *

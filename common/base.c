@@ -32,7 +32,8 @@ int err_prefix(struct err *e, int code, const char *fmt, ...)
 	err_vset(e, fmt, ap);
 	va_end(ap);
 	n = strlen(e->text);
-	snprintf(e->text + n, sizeof(e->text) - n, ": %s", old.text[0] ? old.text : strerror(-code));
+	snprintf(e->text + n, sizeof(e->text) - n, ": %s",
+		 old.text[0] ? old.text : strerror(-code));
 	return code;
 }
 

@@ -15,9 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define must_check      __attribute__((warn_unused_result))
+#define must_check        __attribute__((warn_unused_result))
 #define printf_like(f, a) __attribute__((format(printf, f, a)))
-#define hidden_unused   __attribute__((unused))
+#define hidden_unused     __attribute__((unused))
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define MIN(a, b)     ((a) < (b) ? (a) : (b))

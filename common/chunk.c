@@ -25,8 +25,8 @@ void chunk_encode_body(struct chunk *c, const struct row *rows, size_t n, struct
 	columns_encode(&raw, rows, n, c->n_series);
 	c->raw_len = (uint32_t)raw.len;
 	strbuf_reset(ret_body);
-	c->zstd = compress_zstd(ret_body, raw.s, raw.len, ZSTD_LEVEL) == 0 &&
-		  ret_body->len < raw.len;
+	c->zstd =
+		compress_zstd(ret_body, raw.s, raw.len, ZSTD_LEVEL) == 0 && ret_body->len < raw.len;
 	if (!c->zstd) {
 		strbuf_reset(ret_body);
 		strbuf_add(ret_body, raw.s, raw.len);
@@ -202,11 +202,11 @@ static void decode_fixed(struct reader *r, struct chunk *c)
 	min = read_varint(r);
 	max = read_varint(r);
 	c->stored_ns = (int64_t)read_varint(r);
-	if (flags & ~(FLAG_INLINE | FLAG_ZSTD | FLAG_SEALED) ||
-	    segment > INT64_MAX / NS_PER_SEC || min > max || max > DAY_NS ||
-	    max > INT64_MAX - segment * NS_PER_SEC || c->first_seq < 0 ||
-	    c->first_seq > INT64_MAX / 2 || c->rows <= 0 || c->rows > CHUNK_ROWS_MAX ||
-	    c->csv_bytes <= 0 || c->csv_bytes > INT64_MAX / 2 || c->stored_ns < 0)
+	if (flags & ~(FLAG_INLINE | FLAG_ZSTD | FLAG_SEALED) || segment > INT64_MAX / NS_PER_SEC ||
+	    min > max || max > DAY_NS || max > INT64_MAX - segment * NS_PER_SEC ||
+	    c->first_seq < 0 || c->first_seq > INT64_MAX / 2 || c->rows <= 0 ||
+	    c->rows > CHUNK_ROWS_MAX || c->csv_bytes <= 0 || c->csv_bytes > INT64_MAX / 2 ||
+	    c->stored_ns < 0)
 		r->err = -EBADMSG;
 	if (r->err)
 		return;

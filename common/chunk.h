@@ -78,8 +78,8 @@ void chunk_encode(struct strbuf *out, const struct chunk *c, struct slice body);
 /* -EBADMSG, -ENOTSUP with the reason in e. Zero *ret before first use; release in any case. */
 int chunk_decode(struct slice value, struct chunk *ret, struct err *e) must_check;
 /* Checks length and CRC against c, then decodes. */
-int chunk_decode_body(const struct chunk *c, struct slice body, struct rows *ret, struct err *e)
-	must_check;
+int chunk_decode_body(const struct chunk *c, struct slice body, struct rows *ret,
+		      struct err *e) must_check;
 void chunk_release(struct chunk *c);
 
 #endif

@@ -149,7 +149,8 @@ static bool decimal_parse(struct slice s, struct decimal *ret)
 	if (p < end) {
 		if (*p++ != '.' || p == end)
 			return false;
-		for (; p < end && *p >= '0' && *p <= '9' && digits <= DIGITS_MAX; p++, digits++, scale++)
+		for (; p < end && *p >= '0' && *p <= '9' && digits <= DIGITS_MAX;
+		     p++, digits++, scale++)
 			m = m * 10 + (uint64_t)(*p - '0');
 	}
 	if (p < end || digits > DIGITS_MAX || (negative && m == 0))
@@ -206,7 +207,8 @@ static bool fits(struct slice v, const struct plan *p, int64_t *ret)
 	    llabs(d.mantissa) >= pow10_i64[DIGITS_MAX])
 		return false;
 	if (p->style == STYLE_TRIMMED && d.scale &&
-	    !slice_eq(v, (struct slice){back, decimal_format(d.mantissa, p->scale, p->style, back)}))
+	    !slice_eq(v,
+		      (struct slice){back, decimal_format(d.mantissa, p->scale, p->style, back)}))
 		return false;
 	*ret = d.mantissa;
 	return true;
@@ -539,8 +541,9 @@ static int decode_dictionary(struct reader *r, struct rows *t, const uint32_t *o
 	for (size_t i = 0; i < n && !err; i++) {
 		uint64_t w = read_varint(r);
 
-		err = r->err || w >= words ? -EBADMSG
-					   : put_value(t, &t->rows[order[i]], dict[w].p, dict[w].len);
+		err = r->err || w >= words
+			      ? -EBADMSG
+			      : put_value(t, &t->rows[order[i]], dict[w].p, dict[w].len);
 	}
 	free(dict);
 	return err;

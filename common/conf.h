@@ -67,16 +67,16 @@ struct conf_program {
 	size_t n_options;
 	/* Called for each argument that is no option; NULL: there are none. */
 	int (*argument)(const char *value, void *arg, struct err *e);
-	/* Called when all is parsed: what must hold together. Under --check-config only if an option
-	 * or argument of the program itself was given, so that file and environment can be checked
-	 * alone; under --print-config never. */
+	/* Called when all is parsed: what must hold together. Under --check-config only if an
+	 * option or argument of the program itself was given, so that file and environment can be
+	 * checked alone; under --print-config never. */
 	int (*check)(const struct conf *c, void *arg, struct err *e);
 	void *arg;
 };
 
-/* Parses everything and sets up the log. Returns 0 to go on; > 0: done (help, version, print, check),
- * exit 0; < 0: exit 2, the faults are on stderr already. c needs releasing only after 0. One
- * configuration at a time; argv is kept for conf_reload. */
+/* Parses everything and sets up the log. Returns 0 to go on; > 0: done (help, version, print,
+ * check), exit 0; < 0: exit 2, the faults are on stderr already. c needs releasing only after 0.
+ * One configuration at a time; argv is kept for conf_reload. */
 int conf_load(struct conf *c, const struct conf_program *p, int argc, char **argv) must_check;
 void conf_release(struct conf *c);
 

@@ -1,8 +1,8 @@
 /* The life of a program: signals, the stop flag, the drain's deadline.
  *
  * SIGTERM and SIGINT set the stop flag and wake everybody who waits; a second one ends the process
- * at once with exit 1 (everything acknowledged is in etcd already; the rest comes back by recovery).
- * SIGHUP runs what daemon_on_hup was given. SIGPIPE is ignored. */
+ * at once with exit 1 (everything acknowledged is in etcd already; the rest comes back by
+ * recovery). SIGHUP runs what daemon_on_hup was given. SIGPIPE is ignored. */
 #ifndef GPUTEL_DAEMON_H
 #define GPUTEL_DAEMON_H
 

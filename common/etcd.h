@@ -32,8 +32,8 @@
 
 #include "strbuf.h"
 
-#define ETCD_TXN_OPS   128              /* --max-txn-ops' default; compares and operations alike */
-#define ETCD_TXN_BYTES (1536 * 1024)    /* --max-request-bytes' default */
+#define ETCD_TXN_OPS   128           /* --max-txn-ops' default; compares and operations alike */
+#define ETCD_TXN_BYTES (1536 * 1024) /* --max-request-bytes' default */
 #define ETCD_REPLY_MAX (64 * 1024 * 1024) /* ceiling of one answer */
 
 struct etcd;
@@ -51,7 +51,7 @@ struct etcd_conf {
 
 /* Does not connect. -EINVAL: the configuration, e says which part. */
 int etcd_open(struct etcd **ret, const struct etcd_conf *conf, struct err *e) must_check;
-void etcd_close(struct etcd *c); /* no call may be under way; NULL is fine */
+void etcd_close(struct etcd *c);  /* no call may be under way; NULL is fine */
 void etcd_cancel(struct etcd *c); /* every call returns -ECANCELED, now and from then on */
 
 bool etcd_unknown(int r);
@@ -84,8 +84,8 @@ struct etcd_range {
 };
 
 struct etcd_reply {
-	int64_t revision; /* of the store when it answered */
-	bool succeeded;   /* txn: the compares held */
+	int64_t revision;          /* of the store when it answered */
+	bool succeeded;            /* txn: the compares held */
 	struct etcd_range *ranges; /* one for each get of the branch that ran, in order */
 	size_t n_ranges;
 	void *mem; /* what the slices point into */
@@ -158,15 +158,15 @@ int etcd_txn_send(struct etcd_txn *t, struct etcd_reply *ret, struct err *e) mus
  * is harmless and whose Else tells "mine had committed" from "refused". Ends with an answer, a
  * definite refusal, or -ECANCELED. *ret_resent (may be NULL, also set on failure) says whether an
  * earlier sending may have been carried out. */
-int etcd_txn_settle(struct etcd_txn *t, struct etcd_reply *ret, bool *ret_resent, struct err *e)
-	must_check;
+int etcd_txn_settle(struct etcd_txn *t, struct etcd_reply *ret, bool *ret_resent,
+		    struct err *e) must_check;
 
 /* ---- leases --------------------------------------------------------------------------------- */
 
 /* With an id chosen by the caller (positive, random), a repeat after an unknown outcome answers
  * -EEXIST, which then means success. *ret_ttl_s may be NULL. */
-int etcd_lease_grant(struct etcd *c, int64_t id, int64_t ttl_s, int64_t *ret_ttl_s, struct err *e)
-	must_check;
+int etcd_lease_grant(struct etcd *c, int64_t id, int64_t ttl_s, int64_t *ret_ttl_s,
+		     struct err *e) must_check;
 /* *ret_ttl_s <= 0: the lease is lost. */
 int etcd_lease_keepalive(struct etcd *c, int64_t id, int64_t *ret_ttl_s, struct err *e) must_check;
 int etcd_lease_revoke(struct etcd *c, int64_t id, struct err *e) must_check; /* -ENOENT: gone */

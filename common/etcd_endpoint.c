@@ -130,8 +130,8 @@ void etcd_endpoint_done(struct etcd *c, int i, int r)
 	/* Of a single endpoint, etcd_note says the same. */
 	if (opened && c->n_endpoints > 1)
 		log_warn("etcd endpoint %s: circuit breaker open after %d failures in a row, tried "
-			 "again every %.1f s", ep->url, c->circuit_failures,
-			 (double)c->circuit_open_ms / 1000);
+			 "again every %.1f s",
+			 ep->url, c->circuit_failures, (double)c->circuit_open_ms / 1000);
 	else if (closed && c->n_endpoints > 1)
 		log_info("etcd endpoint %s: circuit breaker closed, it answers again", ep->url);
 }

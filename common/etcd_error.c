@@ -62,10 +62,8 @@ int etcd_error(int http_status, const struct json *doc, struct err *e)
 	struct slice text;
 	int64_t code;
 
-	if (!error) {
-		err_set(e, 0, "HTTP status %d", http_status);
-		return http_status >= 400 && http_status < 500 ? -EINVAL : -EIO;
-	}
+	if (!error) /* of somebody in between: it says nothing of the request */
+		return err_set(e, -EIO, "HTTP status %d, without etcd's words", http_status);
 	if (json_is_string(error)) {
 		text = json_str(error);
 		code = json_int(json_get(doc, "code"), 0);

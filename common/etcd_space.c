@@ -40,9 +40,8 @@ int etcd_quota(struct etcd *c, int64_t *ret_bytes, struct err *e)
 	strbuf_init(&body, METRICS_MAX);
 	for (int i = 0; i < c->n_endpoints; i++) {
 		char *url = xasprintf("%s/metrics", c->endpoints[i].url);
-		struct http_request q = {.method = "GET",
-					 .url = url,
-					 .timeout_ms = c->request_timeout_ms};
+		struct http_request q = {
+			.method = "GET", .url = url, .timeout_ms = c->request_timeout_ms};
 
 		r = http_call(c->http, &q, &status, &body, e);
 		free(url);

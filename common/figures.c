@@ -10,7 +10,8 @@
 
 #define OLDEST_LOOK 64 /* claims that are looked at to find the oldest */
 
-/* {source} of /producers/{source}, or of /producers/{source}/owner where owner says so; else empty. */
+/* {source} of /producers/{source}, or of /producers/{source}/owner where owner says so; else empty.
+ */
 static struct slice source_of(struct slice key, bool owner)
 {
 	size_t n = sizeof(KEY_PRODUCERS) - 1;
@@ -44,7 +45,8 @@ static void add_producers(struct figures *f, const struct etcd_range *range)
 		const struct etcd_kv *kv = &range->kvs[i];
 		struct json *doc;
 
-		if (!source_of(kv->key, false).len || json_parse(kv->value.p, kv->value.len, &doc, NULL))
+		if (!source_of(kv->key, false).len ||
+		    json_parse(kv->value.p, kv->value.len, &doc, NULL))
 			continue;
 		f->messages_published += json_int(json_get(doc, "messages"), 0);
 		f->rows_published += json_int(json_get(doc, "rows"), 0);

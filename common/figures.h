@@ -1,6 +1,6 @@
 /* The queue in figures: what producers, workers and their totals have counted in etcd, added up.
- * For .meta/status and /api/v1/queue. All of them are of one revision, so that they balance (tally.h):
- *	published + foreign = processed + dead + dropped + queue_depth (queued or claimed)
+ * For .meta/status and /api/v1/queue. All of them are of one revision, so that they balance
+ *(tally.h): published + foreign = processed + dead + dropped + queue_depth (queued or claimed)
  * where dead and queue_depth are without foreign messages, which nobody counts before they are
  * stored. */
 #ifndef GPUTEL_FIGURES_H

@@ -48,8 +48,7 @@ static char *series_name(struct slice metric, struct slice labels)
 			 (int)labels.len, labels.p, labels.len ? "}" : "");
 }
 
-static void append_series(struct identity *id, struct slice metric, struct slice labels,
-			  char *name)
+static void append_series(struct identity *id, struct slice metric, struct slice labels, char *name)
 {
 	uint32_t n = id->n_series;
 

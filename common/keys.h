@@ -6,23 +6,23 @@
 #include "base.h"
 #include "strbuf.h"
 
-#define KEY_QUEUE      "/queue/telemetry/"
-#define KEY_PAYLOAD    "/payload/telemetry/"
-#define KEY_PROCESSING "/processing/"
-#define KEY_CONSUMERS  "/consumers/"
-#define KEY_PRODUCERS  "/producers/"
-#define KEY_PROCESSED  "/processed/"
-#define KEY_WRITERS    "/telemetry/writers/"
-#define KEY_GPUS       "/telemetry/gpus/"
-#define KEY_DATA       "/telemetry/data/"
-#define KEY_BODY       "/telemetry/body/"
-#define KEY_CONFIG     "/telemetry/config"
-#define KEY_DEADLETTER "/deadletter/telemetry/"
-#define KEY_STATS      "/stats/"
+#define KEY_QUEUE       "/queue/telemetry/"
+#define KEY_PAYLOAD     "/payload/telemetry/"
+#define KEY_PROCESSING  "/processing/"
+#define KEY_CONSUMERS   "/consumers/"
+#define KEY_PRODUCERS   "/producers/"
+#define KEY_PROCESSED   "/processed/"
+#define KEY_WRITERS     "/telemetry/writers/"
+#define KEY_GPUS        "/telemetry/gpus/"
+#define KEY_DATA        "/telemetry/data/"
+#define KEY_BODY        "/telemetry/body/"
+#define KEY_CONFIG      "/telemetry/config"
+#define KEY_DEADLETTER  "/deadletter/telemetry/"
+#define KEY_STATS       "/stats/"
 #define KEY_STATS_TOTAL "/stats/total"
 
-/* What readers of the store mirror: config, data and gpus, but neither bodies nor writers. The three
- * lie next to one another, so that one watch brings all events of a revision in one piece. */
+/* What readers of the store mirror: config, data and gpus, but neither bodies nor writers. The
+ * three lie next to one another, so that one watch brings all events of a revision in one piece. */
 #define KEY_VIEW     KEY_CONFIG
 #define KEY_VIEW_END "/telemetry/gpus0"
 
@@ -54,8 +54,8 @@ struct key key_writer(const char *host);
 struct key key_gpu(const char *host, const char *gpu);
 struct key key_data(const char *host, const char *gpu, int64_t first_ns, const char *ulid);
 struct key key_body(const char *host, const char *gpu, int64_t first_ns, const char *ulid);
-/* Where the chunks of [from_ns, …) begin in a GPU's range: a bound, no key. Unsigned, because the end
- * of the last segment of time does not fit int64. */
+/* Where the chunks of [from_ns, …) begin in a GPU's range: a bound, no key. Unsigned, because the
+ * end of the last segment of time does not fit int64. */
 struct key key_data_from(const char *host, const char *gpu, uint64_t from_ns);
 struct key key_body_from(const char *host, const char *gpu, uint64_t from_ns);
 /* base + name + "/": the prefix of one host's keys under KEY_GPUS, KEY_DATA, … */
@@ -74,6 +74,7 @@ int key_parse_data(struct slice key, struct data_key *ret) must_check; /* -EINVA
 int key_parse_gpu(struct slice key, struct slice *ret_host, struct slice *ret_gpu) must_check;
 /* The last component of a queue, payload or dead-letter key, or of a processing key. -EINVAL */
 int key_parse_ulid(struct slice key, char ret[27]) must_check;
-int key_parse_processing(struct slice key, struct slice *ret_consumer, char ret_ulid[27]) must_check;
+int key_parse_processing(struct slice key, struct slice *ret_consumer,
+			 char ret_ulid[27]) must_check;
 
 #endif

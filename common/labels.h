@@ -5,8 +5,8 @@
 
 #include "strbuf.h"
 
-#define LABELS_MAX   128          /* in a set */
-#define LABELS_BYTES (64 * 1024)  /* of its text */
+#define LABELS_MAX   128         /* in a set */
+#define LABELS_BYTES (64 * 1024) /* of its text */
 
 struct label {
 	struct slice name;  /* [A-Za-z_][A-Za-z0-9_]* */

@@ -25,8 +25,8 @@ struct message {
 
 void message_encode(struct strbuf *out, const struct message *m);
 /* The pointer of ulid from its JSON. -EBADMSG with the reason in e; *ret is untouched then. */
-int message_decode(const char *ulid, struct slice json, struct message *ret, struct err *e)
-	must_check;
+int message_decode(const char *ulid, struct slice json, struct message *ret,
+		   struct err *e) must_check;
 void message_release(struct message *m);
 
 #endif

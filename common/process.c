@@ -20,8 +20,8 @@ static void read_line(const char *path, char *ret, size_t size)
 		close(fd);
 }
 
-/* When the process started, in clock ticks since boot (proc(5), stat, field 22); 0: there is none, or
- * it has ended and only waits for its parent. */
+/* When the process started, in clock ticks since boot (proc(5), stat, field 22); 0: there is none,
+ * or it has ended and only waits for its parent. */
 static uint64_t start_of(pid_t pid)
 {
 	unsigned long long start = 0;
@@ -30,8 +30,10 @@ static uint64_t start_of(pid_t pid)
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
 	read_line(path, text, sizeof(text));
 	p = strrchr(text, ')');
-	if (!p || sscanf(p + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d "
-				"%*d %*d %*d %llu", &state, &start) != 2)
+	if (!p || sscanf(p + 1,
+			 " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d "
+			 "%*d %*d %*d %llu",
+			 &state, &start) != 2)
 		return 0;
 	return state == 'Z' || state == 'X' ? 0 : start;
 }

@@ -23,7 +23,8 @@ void producer_encode(struct strbuf *out, const struct producer *p)
 		    ",\"messages\":%lld,\"rows\":%lld,\"leases\":[%lld,%lld],\"lease_keys\":%lld"
 		    ",\"throttle_rate\":\"%g\",\"updated_at\":%lld}",
 		    (long long)p->messages, (long long)p->rows, (long long)p->leases[0],
-		    (long long)p->leases[1], (long long)p->lease_keys, p->throttle_rate, (long long)p->updated_ns);
+		    (long long)p->leases[1], (long long)p->lease_keys, p->throttle_rate,
+		    (long long)p->updated_ns);
 }
 
 static void copy_str(char *to, size_t size, const struct json *doc, const char *name)

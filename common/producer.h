@@ -7,8 +7,8 @@
  * Invariants (DESIGN §4, Publish):
  * - offset is the first byte of the source that no accepted message covers, except that of the open
  *   window [offset, window_end) the first window_done messages are accepted. Grouping a window into
- *   messages is a pure function of its rows, batch_size and segment_s (streamer/window.h), so that a
- *   restart re-reads exactly that window and skips what is done.
+ *   messages is a pure function of its rows, batch_size and segment_s (streamer/window.h), so that
+ *a restart re-reads exactly that window and skips what is done.
  * - Only the holder of the highest epoch changes the record: every change compares the mod revision
  *   of the one before, and taking over writes epoch + 1.
  * - sequence counts accepted messages of the source for ever, over passes. */
@@ -24,15 +24,15 @@ struct producer {
 	int64_t mod_rev; /* 0: there is no record */
 	char name[256];  /* of the file, for people; cut where longer */
 	int64_t epoch, sequence, pass;
-	int64_t offset, line;             /* line: of the row at offset, from 1 */
-	int64_t window_end, window_done;  /* window_end 0: no window is open */
-	int64_t batch_size, segment_s;    /* that the open window is grouped with */
-	int64_t prefix_len;               /* bytes of the source's start that its id hashes */
-	char fingerprint[65];             /* of [0, offset); "" at offset 0 */
-	int64_t messages, rows;           /* accepted, over all passes */
-	int64_t leases[2];                /* of idempotency keys: the newest two, newest first */
-	int64_t lease_keys;               /* keys under the newest */
-	double throttle_rate;             /* share of its full rate that it publishes with; 1: all */
+	int64_t offset, line;            /* line: of the row at offset, from 1 */
+	int64_t window_end, window_done; /* window_end 0: no window is open */
+	int64_t batch_size, segment_s;   /* that the open window is grouped with */
+	int64_t prefix_len;              /* bytes of the source's start that its id hashes */
+	char fingerprint[65];            /* of [0, offset); "" at offset 0 */
+	int64_t messages, rows;          /* accepted, over all passes */
+	int64_t leases[2];               /* of idempotency keys: the newest two, newest first */
+	int64_t lease_keys;              /* keys under the newest */
+	double throttle_rate;            /* share of its full rate that it publishes with; 1: all */
 	int64_t updated_ns;
 };
 
@@ -42,7 +42,7 @@ int producer_decode(const char *source, const struct etcd_kv *kv, struct produce
 		    struct err *e) must_check;
 
 /* -ENOENT: there is none; else as in etcd.h. */
-int producer_read(struct etcd *c, const char *source, struct producer *ret, struct err *e)
-	must_check;
+int producer_read(struct etcd *c, const char *source, struct producer *ret,
+		  struct err *e) must_check;
 
 #endif

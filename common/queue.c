@@ -115,8 +115,7 @@ static void publish_one(struct etcd_txn *t, const struct outgoing *o, int64_t le
 	struct key processed = key_processed(o->idempotency);
 
 	etcd_if_create(t, processed.s, 0);
-	etcd_then_put(t, key_payload(o->m.ulid).s,
-		      (struct slice){o->payload.s, o->payload.len}, 0);
+	etcd_then_put(t, key_payload(o->m.ulid).s, (struct slice){o->payload.s, o->payload.len}, 0);
 	put_message(t, key_queue(o->m.ulid).s, &o->m);
 	etcd_then_put(t, processed.s, slice_str(o->m.ulid), lease);
 	etcd_else_get(t, processed.s, NULL);
@@ -191,8 +190,10 @@ static int publish_once(struct etcd *c, struct producer *p, const struct produce
 	} else {
 		r = settle_producer(&reply, p, &done, e);
 		if (r == -EAGAIN && !mark_duplicates(&reply, msgs, n))
-			r = err_set(e, -EIO, "source %s: etcd refused a transaction whose "
-					     "compares hold", p->source);
+			r = err_set(e, -EIO,
+				    "source %s: etcd refused a transaction whose "
+				    "compares hold",
+				    p->source);
 	}
 	etcd_reply_release(&reply);
 	return r;

@@ -1,5 +1,5 @@
-/* The life of a message, one transaction a step (DESIGN §4). This module is the whole state machine;
- * everything that moves a message goes through it.
+/* The life of a message, one transaction a step (DESIGN §4). This module is the whole state
+ *machine; everything that moves a message goes through it.
  *
  *	            publish                claim                   complete
  *	(source) ─────────────► queued ─────────────► processing ─────────────► stored
@@ -9,14 +9,14 @@
  *	                                                   dead
  *
  * Invariants, at every revision:
- * Q1 A message's pointer is in exactly one of /queue, /processing, /deadletter, or gone because it is
- *    stored; its payload exists exactly as long as the pointer does. Every step deletes the one and
+ * Q1 A message's pointer is in exactly one of /queue, /processing, /deadletter, or gone because it
+ *is stored; its payload exists exactly as long as the pointer does. Every step deletes the one and
  *    puts the other in one transaction.
- * Q2 Only the session whose create revision is S touches its claims; once its key is gone, for ever,
- *    anyone may recover them. No step of that session can succeed afterwards.
- * Q3 Rows become readable only in the transaction that deletes the claim they came from, by the
- *    host's writer (mod(/telemetry/writers/h) = w). So each message is stored once.
- * Q4 A source's sequence and offset move in the transaction that enqueues its messages.
+ * Q2 Only the session whose create revision is S touches its claims; once its key is gone, for
+ *ever, anyone may recover them. No step of that session can succeed afterwards. Q3 Rows become
+ *readable only in the transaction that deletes the claim they came from, by the host's writer
+ *(mod(/telemetry/writers/h) = w). So each message is stored once. Q4 A source's sequence and offset
+ *move in the transaction that enqueues its messages.
  *
  * Unknown outcomes are settled inside: each step is sent again until etcd answers, and a "false"
  * that our own earlier attempt caused is told from a refusal by what Else reads. -ECANCELED
@@ -44,11 +44,11 @@ struct outgoing {
  * new record. -ESTALE: somebody changed it meanwhile; read again. */
 int queue_open_producer(struct etcd *c, struct producer *p, struct err *e) must_check;
 
-/* Publishes msgs and moves the record from *p to *next, which has its new offset, window and counts;
- * sequence, messages, rows and lease_keys are moved on here, by what was accepted. n may be 0: only
- * the record moves (a window opened). On success *p is the new record.
- * -EOWNERDEAD: another streamer has taken over (epoch). -ENOENT: the lease of the idempotency keys
- * (next->leases[0]) is gone; grant another and repeat. -E2BIG: too many or too large. */
+/* Publishes msgs and moves the record from *p to *next, which has its new offset, window and
+ * counts; sequence, messages, rows and lease_keys are moved on here, by what was accepted. n may be
+ * 0: only the record moves (a window opened). On success *p is the new record. -EOWNERDEAD: another
+ * streamer has taken over (epoch). -ENOENT: the lease of the idempotency keys (next->leases[0]) is
+ * gone; grant another and repeat. -E2BIG: too many or too large. */
 int queue_publish(struct etcd *c, struct producer *p, const struct producer *next,
 		  struct outgoing *msgs, size_t n, struct err *e) must_check;
 
@@ -66,12 +66,12 @@ struct hold {
 	int64_t rev;
 };
 
-/* Becomes writer of host. old, old_rev: what /telemetry/writers/{host} is known to hold: the id of a
- * dead consumer, or NULL where nobody is writer, and the key's mod revision (0: no key). ret->rev is
- * also the mark that the caller's mirror of KEY_QUEUE_ALL must have passed before it claims for the
- * host (see KEY_QUEUE_MARK). What dead consumers had claimed must be back in the queue before that
- * (queue_recover, begun after old was seen dead).
- * -EBUSY: it is somebody else's, or old is not dead. -EOWNERDEAD: our session is gone. */
+/* Becomes writer of host. old, old_rev: what /telemetry/writers/{host} is known to hold: the id of
+ * a dead consumer, or NULL where nobody is writer, and the key's mod revision (0: no key). ret->rev
+ * is also the mark that the caller's mirror of KEY_QUEUE_ALL must have passed before it claims for
+ * the host (see KEY_QUEUE_MARK). What dead consumers had claimed must be back in the queue before
+ * that (queue_recover, begun after old was seen dead). -EBUSY: it is somebody else's, or old is not
+ * dead. -EOWNERDEAD: our session is gone. */
 int queue_take_host(struct etcd *c, const struct fence *f, const char *host, const char *old,
 		    int64_t old_rev, struct hold *ret, struct err *e) must_check;
 /* Hands it over: the writer key stays, with no writer in it, or, where the host has nothing stored
@@ -79,15 +79,15 @@ int queue_take_host(struct etcd *c, const struct fence *f, const char *host, con
 int queue_release_host(struct etcd *c, const struct fence *f, const struct hold *h, bool forget,
 		       struct err *e) must_check;
 
-/* The mirror of the queue watches the marks too: one is put in the transaction that takes a host, so
- * that its event says "all that happened to the queue before is known here". */
+/* The mirror of the queue watches the marks too: one is put in the transaction that takes a host,
+ * so that its event says "all that happened to the queue before is known here". */
 #define KEY_QUEUE_ALL  "/queue/"
 #define KEY_QUEUE_MARK "/queue/mark"
 
 #define QUEUE_CLAIM_MAX 40
 
 struct claim {
-	struct message m; /* attempt counts this one */
+	struct message m;  /* attempt counts this one */
 	int64_t queue_rev; /* mod revision of the pointer in the queue */
 	int64_t claimed_ns;
 	int64_t rev; /* mod revision of the claim; 0: it was not to be had */
@@ -133,7 +133,7 @@ struct recovered {
 
 /* Gives back or dead-letters what dead consumers hold: all claims of consumers that have no session
  * key now. A claim with max_retries attempts goes to the dead letters. Adds to *ret. */
-int queue_recover(struct etcd *c, int64_t max_retries, struct recovered *ret, struct err *e)
-	must_check;
+int queue_recover(struct etcd *c, int64_t max_retries, struct recovered *ret,
+		  struct err *e) must_check;
 
 #endif

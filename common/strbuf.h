@@ -37,9 +37,9 @@ void strbuf_addc(struct strbuf *b, char c);
 void strbuf_adds(struct strbuf *b, const char *s);
 void strbuf_addf(struct strbuf *b, const char *fmt, ...) printf_like(2, 3);
 void strbuf_add_slice(struct strbuf *b, struct slice s);
-void strbuf_consume(struct strbuf *b, size_t n); /* drops the first n bytes */
+void strbuf_consume(struct strbuf *b, size_t n);    /* drops the first n bytes */
 void strbuf_truncate(struct strbuf *b, size_t len); /* keeps at most the first len bytes */
-char *strbuf_take(struct strbuf *b);             /* the terminated content, to be freed; b is empty */
+char *strbuf_take(struct strbuf *b); /* the terminated content, to be freed; b is empty */
 
 bool utf8_valid(struct slice s);
 

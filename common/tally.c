@@ -147,7 +147,7 @@ int tally_fold(struct etcd *c, struct err *e)
 	if (!r)
 		r = etcd_each(c, KEY_STATS, key_prefix_end(KEY_STATS).s, 0, ETCD_KEYS_ONLY,
 			      note_dead, &f, NULL, e);
-	map_each(&f.dead, i)
+	map_each (&f.dead, i)
 		if (!r)
 			r = fold_one(c, &f, f.dead.entries[i].key, e);
 	map_release(&f.alive);

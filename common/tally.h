@@ -1,14 +1,14 @@
 /* Cumulative counters of one worker, stored in the transactions that they count, one key per worker
- * (/stats/{consumerID}/{worker}), so that parallel workers cannot overwrite each other. Those of dead
- * sessions are folded into /stats/total, which also has what belongs to no worker.
+ * (/stats/{consumerID}/{worker}), so that parallel workers cannot overwrite each other. Those of
+ *dead sessions are folded into /stats/total, which also has what belongs to no worker.
  *	{"messages_processed":N,"rows_stored":N,"messages_dead":N,"rows_dead":N,
  *	 "messages_foreign":N,"rows_foreign":N,"messages_dropped":N,"rows_dropped":N,
  *	 "messages_ended":N,"rows_ended":N,"latency_ms_sum":N}
  *
- * The balance, at every revision, in messages and in rows (rows of a message that is stored in parts
- * count when its last part is):
- *	published + ended = processed - foreign + dropped + those in queue, processing and dead letters
- * where only messages of a producer count in the places on the right. */
+ * The balance, at every revision, in messages and in rows (rows of a message that is stored in
+ *parts count when its last part is): published + ended = processed - foreign + dropped + those in
+ *queue, processing and dead letters where only messages of a producer count in the places on the
+ *right. */
 #ifndef GPUTEL_TALLY_H
 #define GPUTEL_TALLY_H
 
@@ -18,9 +18,10 @@ struct tally {
 	int64_t messages_processed, rows_stored;
 	int64_t messages_dead, rows_dead;       /* dead-lettered so far, replayed ones included */
 	int64_t messages_foreign, rows_foreign; /* among the processed: without a producer record */
-	int64_t messages_dropped, rows_dropped; /* dead letters that were dropped; not the foreign */
-	int64_t messages_ended, rows_ended;     /* published by producers whose records are gone */
-	int64_t latency_ms_sum;                 /* from created to stored, of the processed */
+	int64_t messages_dropped,
+		rows_dropped;               /* dead letters that were dropped; not the foreign */
+	int64_t messages_ended, rows_ended; /* published by producers whose records are gone */
+	int64_t latency_ms_sum;             /* from created to stored, of the processed */
 };
 
 void tally_encode(struct strbuf *out, const struct tally *t);

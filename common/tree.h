@@ -108,7 +108,7 @@ uint64_t node_ino(const struct node *n);
 
 /* Until the first list is in, every name but .meta and what is in it answers -EIO. */
 
-/* -ENOENT, -ENOTDIR, -EIO. *ret is a new reference. */
+/* -ENOENT, -ENOTDIR, -ENAMETOOLONG, -EIO. *ret is a new reference. */
 int tree_lookup(struct tree *t, struct node *dir, const char *name, struct node **ret) must_check;
 /* A path as in URLs and shells: components separated by '/', "" is the root; links are followed
  * where follow says so (at most 8). */

@@ -128,14 +128,14 @@ struct model {
 	struct map hosts;
 	struct map uuids; /* encoded uuid → first gpu of a list */
 	struct gpu *dirty;
-	int64_t last_ns;   /* newest of all GPUs' */
-	int64_t stored_ns; /* newest commit ever seen */
-	int64_t revision;  /* being published */
+	int64_t last_ns;    /* newest of all GPUs' */
+	int64_t stored_ns;  /* newest commit ever seen */
+	int64_t revision;   /* being published */
 	int64_t newest_rev; /* of what is shown: the same in every mount of the same data */
-	uint32_t gaps;     /* segments with a gap_since */
-	bool recheck;      /* a latest was lost that older segments may have */
-	bool listing;      /* gaps found now are not worth another list */
-	uint64_t n_gpus;   /* listed */
+	uint32_t gaps;      /* segments with a gap_since */
+	bool recheck;       /* a latest was lost that older segments may have */
+	bool listing;       /* gaps found now are not worth another list */
+	uint64_t n_gpus;    /* listed */
 	struct counts counts;
 };
 

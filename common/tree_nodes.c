@@ -196,6 +196,8 @@ int tree_lookup(struct tree *t, struct node *dir, const char *name, struct node 
 
 	if (kinds[dir->kind].type != NODE_DIR)
 		return -ENOTDIR;
+	if (strlen(name) > NAME_MAX_ENCODED)
+		return -ENAMETOOLONG;
 	pthread_rwlock_rdlock(&t->lock);
 	r = lookup_locked(t, dir, name, ret);
 	pthread_rwlock_unlock(&t->lock);

@@ -46,7 +46,7 @@ struct feed {
 	struct window windows[2];
 	struct window *ready; /* handed over, being published */
 	bool stop;
-	int result;           /* of publishing; the first failure stays */
+	int result; /* of publishing; the first failure stays */
 	struct err err;
 };
 
@@ -95,7 +95,8 @@ static int ensure_publisher(struct feed *f, struct err *e)
 	if (f->publisher.record.offset != f->record.offset ||
 	    f->publisher.record.window_end != f->record.window_end ||
 	    f->publisher.record.pass != f->record.pass)
-		return err_set(e, -ESTALE, "the source was worked on by another streamer meanwhile");
+		return err_set(e, -ESTALE,
+			       "the source was worked on by another streamer meanwhile");
 	return 0;
 }
 
@@ -248,8 +249,10 @@ static int add_row(struct feed *f, const struct sample *s, const struct csv_reco
 	if (r)
 		return r;
 	if (rec->offset < f->published_to)
-		log_warn("%s:%lld: the line was published before, as it stood then without its end; "
-			 "it is published again as it is now", f->conf->path, (long long)rec->line);
+		log_warn(
+			"%s:%lld: the line was published before, as it stood then without its end; "
+			"it is published again as it is now",
+			f->conf->path, (long long)rec->line);
 	if (!f->filling->n)
 		f->flush_at = mono_in_ms(f->conf->flush_ms);
 	time = f->conf->time_now ? present(f, s->time.ns) : s->time;
@@ -278,8 +281,9 @@ static int parse(struct feed *f, const struct csv_record *rec, struct sample *s,
 
 	if (r != -ENOBUFS)
 		return r;
-	/* The table of series is full: publish what refers to it, then begin a new one. Never inside
-	 * an open window, which may not be cut: one begins with an empty table, which holds it. */
+	/* The table of series is full: publish what refers to it, then begin a new one. Never
+	 * inside an open window, which may not be cut: one begins with an empty table, which holds
+	 * it. */
 	r = flush(f);
 	if (!r)
 		r = settle(f);
@@ -408,8 +412,8 @@ static int run_pass(struct feed *f, struct err *e)
 
 static int run_passes(struct feed *f, struct err *e)
 {
-	bool again = f->conf->again || (f->conf->loop && f->record.offset >= f->stats->size &&
-					!f->record.window_end);
+	bool again = f->conf->again ||
+		     (f->conf->loop && f->record.offset >= f->stats->size && !f->record.window_end);
 	int r;
 
 	do {

@@ -1,5 +1,5 @@
-/* One source on its way: descriptor → csv → row → window → publisher. The rows are read and parsed on
- * the caller's thread; a second one publishes the window before, so that both overlap.
+/* One source on its way: descriptor → csv → row → window → publisher. The rows are read and parsed
+ * on the caller's thread; a second one publishes the window before, so that both overlap.
  *
  * Which source a file is, and how far it is published, is looked up in etcd (streamer/source.h has
  * the rules); its published part is read again only to be counted as duplicate. */
@@ -33,8 +33,8 @@ struct feed_stats {
 	_Atomic int64_t bytes, size; /* read of this pass, and of the file (0: unknown) */
 };
 
-/* Runs until the source ends, a stop is asked for (-ECANCELED), or it fails; e says why. Invalid rows
- * are logged one by one and are no failure. */
+/* Runs until the source ends, a stop is asked for (-ECANCELED), or it fails; e says why. Invalid
+ * rows are logged one by one and are no failure. */
 int feed_run(const struct feed_conf *conf, struct feed_stats *stats, struct err *e) must_check;
 
 #endif

@@ -120,7 +120,8 @@ static void fresh(const struct lookup *l, const char *path, struct producer *ret
 	snprintf(ret->source, sizeof(ret->source), "%s-%llx", id.text,
 		 (unsigned long long)random_u64());
 	log_warn("%s: the part that was published before has changed since; it is taken as a new "
-		 "source and published from its start", path);
+		 "source and published from its start",
+		 path);
 }
 
 int lookup_file(struct etcd *c, int fd, const char *path, struct producer *ret, struct err *e)
@@ -158,8 +159,8 @@ static int read_config(struct etcd *c, void *arg, struct err *e)
 
 	if (r)
 		return r;
-	if (reply.ranges[0].n &&
-	    !json_parse(reply.ranges[0].kvs[0].value.p, reply.ranges[0].kvs[0].value.len, &doc, NULL)) {
+	if (reply.ranges[0].n && !json_parse(reply.ranges[0].kvs[0].value.p,
+					     reply.ranges[0].kvs[0].value.len, &doc, NULL)) {
 		*(int64_t *)arg = json_int(json_get(doc, "segment_s"), SEGMENT_DEFAULT_S);
 		json_free(doc);
 	}

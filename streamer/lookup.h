@@ -1,5 +1,5 @@
-/* Which recorded source a file is (DESIGN §2): the start of its content, then the fingerprint of what
- * is recorded as published. */
+/* Which recorded source a file is (DESIGN §2): the start of its content, then the fingerprint of
+ * what is recorded as published. */
 #ifndef GPUTEL_LOOKUP_H
 #define GPUTEL_LOOKUP_H
 
@@ -9,8 +9,8 @@
 /* Fills *ret with the record of the file in fd (a path for its name), or with a fresh one (mod_rev
  * 0) where there is none. Waits for etcd; daemon_stopping() ends that with -ECANCELED. A file whose
  * published part has changed becomes a new source, with a warning in the log. */
-int lookup_file(struct etcd *c, int fd, const char *path, struct producer *ret, struct err *e)
-	must_check;
+int lookup_file(struct etcd *c, int fd, const char *path, struct producer *ret,
+		struct err *e) must_check;
 
 /* A source that is new at each run. */
 void lookup_pipe(const char *path, struct producer *ret);

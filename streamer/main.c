@@ -67,16 +67,20 @@ static int set_again(const char *value, void *arg, struct err *e)
 static int set_rate(const char *value, void *arg, struct err *e)
 {
 	if (parse_fraction(slice_str(value), 1e-3, 1e9, &((struct streamer *)arg)->rate))
-		return err_set(e, -EINVAL, "--rate: \"%s\" is not a number of rows per second "
-					   "(expected e.g. 5000)", value);
+		return err_set(e, -EINVAL,
+			       "--rate: \"%s\" is not a number of rows per second "
+			       "(expected e.g. 5000)",
+			       value);
 	return 0;
 }
 
 static int set_speed(const char *value, void *arg, struct err *e)
 {
 	if (parse_fraction(slice_str(value), 1e-6, 1e6, &((struct streamer *)arg)->speed))
-		return err_set(e, -EINVAL, "--speed: \"%s\" is not a factor (expected e.g. 10 for "
-					   "ten times as fast as recorded)", value);
+		return err_set(e, -EINVAL,
+			       "--speed: \"%s\" is not a factor (expected e.g. 10 for "
+			       "ten times as fast as recorded)",
+			       value);
 	return 0;
 }
 
@@ -111,8 +115,8 @@ static int set_host(const char *value, void *arg, struct err *e)
 }
 
 static const struct conf_option options[] = {
-	{"csv", 0, "FILE", "rows to publish, in the long DCGM form; - is standard input; repeatable",
-	 set_csv},
+	{"csv", 0, "FILE",
+	 "rows to publish, in the long DCGM form; - is standard input; repeatable", set_csv},
 	{"loop", 0, NULL, "start over for ever, paced as recorded, with the present as time",
 	 set_loop},
 	{"rate", 0, "ROWS/S", "publish at this rate", set_rate},
@@ -311,8 +315,8 @@ static int run_sources(struct streamer *s)
 	for (size_t i = 0; i < s->n; i++)
 		s->sources[i].conf = feed_conf(s, s->paths[i]);
 	for (; started < jobs; started++) {
-		list[started] = s->loop ? (struct job){s, started, started + 1}
-					: (struct job){s, 0, s->n};
+		list[started] =
+			s->loop ? (struct job){s, started, started + 1} : (struct job){s, 0, s->n};
 		if (pthread_create(&threads[started], NULL, run_job, &list[started]))
 			break;
 	}

@@ -78,8 +78,8 @@ int publisher_open(struct publisher *p, const struct publisher_conf *conf,
 {
 	int r;
 
-	*p = (struct publisher){.conf = *conf, .record = *record, .fd = fd,
-				.batch_size = conf->batch_size};
+	*p = (struct publisher){
+		.conf = *conf, .record = *record, .fd = fd, .batch_size = conf->batch_size};
 	p->out = xcalloc(QUEUE_PUBLISH_MAX, sizeof(*p->out));
 	for (size_t i = 0; i < QUEUE_PUBLISH_MAX; i++)
 		strbuf_init(&p->out[i].payload, BATCH_PAYLOAD_MAX);
@@ -226,7 +226,8 @@ static bool out_full(const struct publisher *p)
 	       p->out_bytes >= QUEUE_PUBLISH_BYTES;
 }
 
-/* One transaction with the first n messages, and with a fresh lease where the recorded one is gone. */
+/* One transaction with the first n messages, and with a fresh lease where the recorded one is gone.
+ */
 static int send(struct publisher *p, struct producer *next, size_t n, struct err *e)
 {
 	bool force = false;
@@ -311,8 +312,9 @@ static int publish_groups(struct publisher *p, const struct window *w, size_t fr
 	for (size_t i = from; i < n && !r; i++) {
 		r = encode_message(p, w, i);
 		if (r)
-			return err_set(e, r, "source %s: a message of %u rows takes more than %d bytes",
-				       p->record.source, p->grouping.groups[i].n, BATCH_PAYLOAD_MAX);
+			return err_set(
+				e, r, "source %s: a message of %u rows takes more than %d bytes",
+				p->record.source, p->grouping.groups[i].n, BATCH_PAYLOAD_MAX);
 		if (i + 1 < n && !out_full(p))
 			continue;
 		if (i + 1 < n && !p->record.window_end)

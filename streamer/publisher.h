@@ -1,8 +1,9 @@
 /* Publishes the windows of one source, exactly once (common/queue.h, common/producer.h).
  *
- * One transaction is in flight per source. A window that fits one transaction needs no record of its
- * own; of a larger one the record is opened first, so that a restart knows what to read again and how
- * it was cut. Not thread-safe; one publisher per source, any number of sources per process. */
+ * One transaction is in flight per source. A window that fits one transaction needs no record of
+ * its own; of a larger one the record is opened first, so that a restart knows what to read again
+ * and how it was cut. Not thread-safe; one publisher per source, any number of sources per process.
+ */
 #ifndef GPUTEL_PUBLISHER_H
 #define GPUTEL_PUBLISHER_H
 
@@ -16,8 +17,8 @@
 struct publisher_conf {
 	struct etcd *etcd;
 	const char *streamer_id;
-	int64_t batch_size;       /* rows of a message */
-	int64_t mq_batch_size;    /* messages of a transaction */
+	int64_t batch_size;    /* rows of a message */
+	int64_t mq_batch_size; /* messages of a transaction */
 	int64_t session_ttl_s, dedup_ttl_s, message_ttl_ms;
 	/* Called before each transaction with the rows in it; waits for back-pressure. Non-zero
 	 * (-ECANCELED) ends the publishing. */

@@ -12,18 +12,12 @@ static const struct {
 	const char *name;
 	bool needed;
 } columns[COLUMN_COUNT] = {
-	[FIELD_HOST] = {"Hostname", true},
-	[FIELD_GPU] = {"gpu_id", true},
-	[FIELD_METRIC] = {"metric_name", true},
-	[FIELD_DEVICE] = {"device", false},
-	[FIELD_UUID] = {"uuid", false},
-	[FIELD_MODEL] = {"modelName", false},
-	[FIELD_CONTAINER] = {"container", false},
-	[FIELD_POD] = {"pod", false},
-	[FIELD_NAMESPACE] = {"namespace", false},
-	[FIELD_LABELS] = {"labels_raw", false},
-	[COLUMN_TIME] = {"timestamp", true},
-	[COLUMN_VALUE] = {"value", true},
+	[FIELD_HOST] = {"Hostname", true},        [FIELD_GPU] = {"gpu_id", true},
+	[FIELD_METRIC] = {"metric_name", true},   [FIELD_DEVICE] = {"device", false},
+	[FIELD_UUID] = {"uuid", false},           [FIELD_MODEL] = {"modelName", false},
+	[FIELD_CONTAINER] = {"container", false}, [FIELD_POD] = {"pod", false},
+	[FIELD_NAMESPACE] = {"namespace", false}, [FIELD_LABELS] = {"labels_raw", false},
+	[COLUMN_TIME] = {"timestamp", true},      [COLUMN_VALUE] = {"value", true},
 };
 
 struct row_parser {

@@ -22,7 +22,7 @@ struct series_table {
 	uint32_t n_buckets; /* a power of two, or 0 */
 	uint32_t count, max;
 	size_t bytes, bytes_max;
-	struct entry *last; /* found or added last, or NULL */
+	struct entry *last;                           /* found or added last, or NULL */
 	struct map hosts, gpus, series, attributions; /* text → id + 1 */
 };
 

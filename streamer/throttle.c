@@ -26,12 +26,12 @@ struct throttle {
 	pthread_cond_t changed;
 	bool stop;
 	enum state state;
-	int64_t depth;              /* when it was looked at last */
-	int64_t published;          /* messages published here since then */
+	int64_t depth;     /* when it was looked at last */
+	int64_t published; /* messages published here since then */
 	bool look_now;
-	int64_t messages, bytes;    /* published here, for the average */
-	double full_rate;           /* rows/s when nothing holds it back */
-	int64_t window_rows;        /* rows since window_start */
+	int64_t messages, bytes; /* published here, for the average */
+	double full_rate;        /* rows/s when nothing holds it back */
+	int64_t window_rows;     /* rows since window_start */
 	struct mono window_start, refilled;
 	double tokens;
 };
@@ -120,12 +120,13 @@ static void tell(enum state state, const struct figures *f)
 	static const char *const text[] = {"publishing at full rate again", "publishing slower",
 					   "publishing paused"};
 
-	log_write(state == STATE_OPEN ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
-		  "%s: %lld messages (%lld MiB) wait in the queue, the oldest for %.1f s; %.0f %% of "
-		  "etcd's space is in use%s",
-		  text[state], (long long)f->depth, (long long)(f->bytes >> 20),
-		  (double)f->lag_ms / 1000, 100 * f->space,
-		  state == STATE_PAUSED ? "; rows wait until the collectors have caught up" : "");
+	log_write(
+		state == STATE_OPEN ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
+		"%s: %lld messages (%lld MiB) wait in the queue, the oldest for %.1f s; %.0f %% of "
+		"etcd's space is in use%s",
+		text[state], (long long)f->depth, (long long)(f->bytes >> 20),
+		(double)f->lag_ms / 1000, 100 * f->space,
+		state == STATE_PAUSED ? "; rows wait until the collectors have caught up" : "");
 }
 
 static void update(struct throttle *t, const struct figures *f)

@@ -1,9 +1,10 @@
 /* Back-pressure: how fast a streamer may publish, given how far the collectors are behind.
  *
  * A thread looks at the queue twice a second: its depth, its bytes and the age of its oldest
- * message; and at etcd's space: from 85 % of the quota in use publishing pauses until 80 %. Past one of the limits the rate falls to a share (THROTTLE_RATE) of what it was, by a
- * token bucket; past twice a limit publishing pauses until all are below their limits again. Rows
- * wait; none is dropped. What happens is logged once per change. */
+ * message; and at etcd's space: from 85 % of the quota in use publishing pauses until 80 %. Past
+ * one of the limits the rate falls to a share (THROTTLE_RATE) of what it was, by a token bucket;
+ * past twice a limit publishing pauses until all are below their limits again. Rows wait; none is
+ * dropped. What happens is logged once per change. */
 #ifndef GPUTEL_THROTTLE_H
 #define GPUTEL_THROTTLE_H
 

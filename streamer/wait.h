@@ -10,7 +10,7 @@
 struct wait_list;
 
 struct wait_list *wait_list_new(void);
-void wait_list_free(struct wait_list *w); /* NULL is fine */
+void wait_list_free(struct wait_list *w);                  /* NULL is fine */
 void wait_list_add(struct wait_list *w, const char *ulid); /* any thread */
 
 /* Waits at most ms (< 0: for ever). Says in the log, within 5 s, if no collector runs.

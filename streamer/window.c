@@ -54,7 +54,8 @@ bool window_full(const struct window *w)
 
 /* ---- grouping -------------------------------------------------------------------------------- */
 
-/* Rows by host, hosts by first row: a counting sort. starts gets one entry per host and one more. */
+/* Rows by host, hosts by first row: a counting sort. starts gets one entry per host and one more.
+ */
 static size_t order_by_host(const struct window *w, uint32_t *order, size_t *starts)
 {
 	uint32_t *index = xcalloc(w->series + 1, sizeof(*index)); /* host_id → index + 1 */
@@ -93,11 +94,11 @@ static void add_group(struct grouping *g, const struct window *w, size_t at, siz
 struct cut {
 	const struct window *w;
 	int64_t segment_ns;
-	uint32_t group;             /* from 1 */
-	uint32_t *gpu_mark;         /* by gpu_id */
-	int64_t *gpu_segment;       /* its last segment, valid where marked */
-	uint32_t *series_mark;      /* by id */
-	struct map pairs;           /* (gpu_id, segment) where a GPU has several */
+	uint32_t group;        /* from 1 */
+	uint32_t *gpu_mark;    /* by gpu_id */
+	int64_t *gpu_segment;  /* its last segment, valid where marked */
+	uint32_t *series_mark; /* by id */
+	struct map pairs;      /* (gpu_id, segment) where a GPU has several */
 	size_t rows, bytes, n_pairs;
 };
 

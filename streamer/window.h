@@ -3,8 +3,8 @@
  * Grouping is a pure function of the rows (their bytes in the source, not the time they are given
  * with --time now), batch_size and segment_ns, so that a restart that reads the same bytes again
  * cuts the same messages: hosts in order of their first row; a host's rows in their order, cut at
- * batch_size rows, WINDOW_GROUP_BYTES and WINDOW_PAIRS (GPU, segment) pairs, which is what a collector
- * stores in one transaction.
+ * batch_size rows, WINDOW_GROUP_BYTES and WINDOW_PAIRS (GPU, segment) pairs, which is what a
+ * collector stores in one transaction.
  *
  * Not thread-safe. Holds series_refs: empty it before row_forget. */
 #ifndef GPUTEL_WINDOW_H
@@ -29,10 +29,10 @@ struct window {
 	struct window_row *rows;
 	size_t n, cap;
 	struct strbuf text;
-	int64_t offset, line;         /* of the source where it begins */
-	int64_t end, end_line;        /* and behind its last row */
-	uint32_t series;              /* ids in it are below this */
-	bool begins_pass;             /* the first one of another pass over the source */
+	int64_t offset, line;  /* of the source where it begins */
+	int64_t end, end_line; /* and behind its last row */
+	uint32_t series;       /* ids in it are below this */
+	bool begins_pass;      /* the first one of another pass over the source */
 };
 
 /* One message to be. */

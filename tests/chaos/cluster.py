@@ -9,6 +9,7 @@ import http.client
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 from lib import Process, free_port, wait_until
 
@@ -62,7 +64,7 @@ class Network:
 
     def __init__(self, n):
         number = next(self.numbers)
-        self.tag = f"gp{os.getpid() % 100000}{'abcdefghijklmnop'[number % 16]}"
+        self.tag = f"gp{os.getpid():x}{'ghijklmnopqrstuv'[number % 16]}"
         self.first = 16 * os.getpid() + number  # the third byte of the subnet, if nobody has it
         self.members = range(1, n + 1)
         self.made = []
@@ -71,6 +73,32 @@ class Network:
         except (OSError, subprocess.CalledProcessError):
             self.close()
             raise
+
+    @staticmethod
+    def sweep():
+        """What runs that were killed have left: members, namespaces, bridges."""
+        def orphaned(name):
+            match = re.match(r"gp([0-9a-f]+)[g-v](br|-\d)$", name)
+            return match and not Path(f"/proc/{int(match[1], 16)}").exists()
+
+        for line in ip("netns", "list", check=False).stdout.splitlines():
+            name = line.split()[0]
+            if orphaned(name):
+                for pid in ip("netns", "pids", name, check=False).stdout.split():
+                    os.kill(int(pid), signal.SIGKILL)
+                ip("netns", "del", name, check=False)
+        for line in ip("-o", "link", "show", "type", "bridge", check=False).stdout.splitlines():
+            name = line.split(":")[1].strip()
+            if orphaned(name):
+                ip("link", "del", name, check=False)
+
+    @classmethod
+    def permitted(cls):
+        try:
+            cls(1).close()
+            return True
+        except (OSError, subprocess.CalledProcessError):
+            return False
 
     def build(self):
         self.make("link", f"{self.tag}br", "type", "bridge")

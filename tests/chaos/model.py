@@ -7,8 +7,13 @@
 What is modelled is what common/queue.c, streamer/publisher.c and collector/{consumer,worker,writer,retention}.c
 send to etcd, compare by compare, and how they settle what Else reads. A breadth-first search visits every state
 that can be reached and checks the invariants Q1-Q4 of common/queue.h in each of them; the first violation comes
-with the shortest trace. The merge, the replay and the drop with compares are not in the code yet: here they are
-as they have to be.
+with the shortest trace. The merge and the replay are here as they have to be. Three rules came out of this model,
+and each has its mutant, last in the list:
+  - A host is taken from a writer x only after a recovery whose list of sessions is as new as x's taking and does not
+    show x. Not to see x among the members is not enough: the mirror of the writers may be ahead of that of the members.
+  - Whoever finds itself to be a host's writer without knowing of it takes the host anew: a copy of an earlier taking
+    came late, when the key was gone again.
+  - A segment is dropped only if no chunk of it is newer than the decision, else a late copy drops what came after.
 
 etcd is a map of keys and atomic compare-and-swap transactions. Revisions never return, so of a revision that an
 actor holds it only matters whether it still is the key's: 1 = is current, 0 = "absent" was seen, -1 = stale, for
@@ -79,7 +84,7 @@ def run(kv, txn):
         raise Violation("Q3: a living writer is robbed of its host")
     if txn.name == "recover" and ("session", txn.what[0][1]) in kv:
         raise Violation("Q2: a claim is taken from a living session")
-    if txn.name in NEEDS_HOLD and kv.get(WRITER) != txn.by:
+    if txn.by and txn.name in NEEDS_HOLD and kv.get(WRITER) != txn.by:
         raise Violation(f"Q3: {txn.name} succeeds, and session {txn.by} is not the host's writer")
     new, written = dict(kv), set()
     for op, key, value in txn.then:
@@ -203,7 +208,8 @@ def successors(cfg, s):
                 yield (p, t, "true, but the answer is lost"), False, state(new, procs, others, left - 1)
                 if "guess" in cfg.rules and t.name == "complete":
                     guessed = p._replace(call=None).settle(cfg, t, True, kv)
-                    yield (p, t, "no answer, taken for done"), False, state(kv, before + (guessed,) + after, net, left - 1)
+                    yield (p, t, "no answer, taken for done"), False, \
+                        state(kv, before + (guessed,) + after, net, left - 1)
             if left and "late" in cfg.allow and not hopeless(t):
                 yield (p, t, "a copy stays on the way; sent again"), False, state(kv, s.procs, net + (t,), left - 1)
         else:
@@ -342,7 +348,7 @@ class Pointer(NamedTuple):
     rows: tuple
     attempt: int = 0
     part: int = 0
-    again: bool = False  # replayed: its place in the order is gone
+    again: bool = False  # replayed, or bad and given back: its place in the order is gone
     reason: str = ""
 
 
@@ -383,7 +389,8 @@ def check_messages(cfg, kv):
             record = value
     if "Q1" not in cfg.skip:
         for u in {k[1] for k in kv if k[0] == "payload"} ^ set(where):
-            return f"Q1: message {u} has a {'pointer without a payload' if u in where else 'payload without a pointer'}"
+            what = "pointer without a payload" if u in where else "payload without a pointer"
+            return f"Q1: message {u} has a {what}"
     for chunks in data.values():
         rows = [r for _, r, _ in chunks]
         stored += rows
@@ -405,9 +412,7 @@ def check_messages(cfg, kv):
         window = cut(range(record.offset, record.end), record.batch or 1) if record.end else []
         accepted = record.offset + sum(len(g) for g in window[:record.done])
         if sorted(here) != list(range(accepted)):
-            return f"Q4, balance: published are rows 0…{accepted - 1}; queued, claimed, dead or stored are {sorted(here)}"
-    elif "Q1" in cfg.skip and len(here) < cfg.rows:
-        return f"lost: of {cfg.rows} rows only {sorted(here)} are left"
+            return f"Q4, balance: {accepted} rows are published; queued, claimed, dead or stored are {sorted(here)}"
     return None
 
 
@@ -456,7 +461,8 @@ class Streamer(NamedTuple):
         if not self.inc:
             if kv.get(RECORD, Record()).offset < cfg.rows:
                 others = [p for p in s.procs if p.kind == "streamer" and p.inc]
-                used = {p.inc for p in others} | {kv.get(RECORD, Record()).nonce} | {t.what[-1] for t in s.net if not t.by and t.what}
+                used = {p.inc for p in others} | {kv.get(RECORD, Record()).nonce}
+                used |= {t.what[-1] for t in s.net if not t.by and t.what}
                 used |= {k[-1][1] for k in kv if k[0] in ("queue", "claim", "payload", "dead")}
                 inc = next(i for i in range(1, 99) if i not in used)
                 yield Step(f"starts as {inc}", self._replace(inc=inc).look(kv), cost=int(bool(others)))
@@ -688,6 +694,8 @@ class Collector(NamedTuple):
             yield Step("finds a bad payload", p.end(cfg, "dead_letter", (first,)), cost=1)
         if "back" in cfg.allow:
             yield Step("is to stop", p.end(cfg, "give_back", self.claims), cost=1)
+            if len(self.claims) > 1:
+                yield Step("finds a bad payload, and the dead letters full", p.end(cfg, "give_back", (first,)), cost=1)
 
     def end(self, cfg, name, ending):
         ifs, then, at = [*self.fence()], [], list(self.at)
@@ -700,7 +708,8 @@ class Collector(NamedTuple):
                     then.append(("store", ("data", g), (at[g], r, k.p.again)))
                     at[g] += 1
             moved = {"part": k.p._replace(part=k.p.part + 1), "dead_letter": k.p._replace(reason="bad"),
-                     "give_back": k.p._replace(attempt=k.p.attempt - 1)}.get(name)
+                     "give_back": k.p._replace(attempt=k.p.attempt - 1, again=k.p.again or len(ending) < len(self.claims))
+                     }.get(name)
             if name == "part":
                 then.append(("put", key, k.p if "part unrecorded" in cfg.rules else moved))
                 continue
@@ -729,8 +738,9 @@ class Collector(NamedTuple):
         wanted, rest = txn.what
         p, keys = self, [("claim", self.sess, k.u) for k in wanted]
         if ok or keys[0] in kv:  # an earlier try of ours: all or none
+            won = [k for k, key in zip(wanted, keys) if ok or key in kv]
             p = p._replace(claims=p.claims + tuple(
-                Claim(k.u, 1, k.p._replace(attempt=k.p.attempt + 1)) for k, key in zip(wanted, keys) if ok or key in kv))
+                Claim(k.u, 1, k.p._replace(attempt=k.p.attempt + 1)) for k in won))
         elif len(wanted) > 1:
             refs = [want for tag, _, want in txn.ifs if tag == "queue"] or [k.ref for k in wanted]
             wanted = tuple(k._replace(ref=ref) for k, ref in zip(wanted, refs))
@@ -769,7 +779,7 @@ class Reaper(NamedTuple):
                     "recover", 0, (("dead", ("session", key[1]), 0), ("claim", key, 1)),
                     [("del", key, 0), ("put", (to, key[2]), moved)], (key,))))
             elif key[0] == "dead" and "replay" in cfg.allow:
-                moved = p._replace(attempt=0, again=True, reason="", part=p.part if "replay whole" not in cfg.rules else 0)
+                moved = p._replace(attempt=0, again=True, reason="", part=0 if "replay whole" in cfg.rules else p.part)
                 yield Step("replays", Reaper(cfg.txn("replay", 0, (("letter", key, 1),), [
                     ("del", key, 0), ("put", ("queue", key[1]), moved)], (key,))), cost=1)
 
@@ -806,8 +816,8 @@ class Naive(NamedTuple):
             if key[0] == "queue" and self.step == "idle":
                 yield Step("sees the pointer", Naive(self.id, "claim", key[1], p, Txn("claim", 0, (), (
                     ("del", key, 0), ("put", ("claim", self.id, key[1]), p)), (key[1],))))
-            if key[0] == "claim" and key[1] == self.id and "expire" in cfg.allow:
-                yield Step("the lease of its claim runs out", self, {key: None}, cost=1)
+            if key[0] == "claim" and "expire" in cfg.allow:
+                yield Step(f"sees the lease of collector {key[1]}'s claim run out", self, {key: None})
 
     def settle(self, cfg, txn, ok, kv):
         if self.step == "claim":  # then store and ack, as two writes; a copy of the rows is read with the claim
@@ -823,9 +833,11 @@ def check_naive(cfg, kv):
     stored = [r for _, r, _ in kv.get(("data", 0), ())]
     if len(set(stored)) < len(stored) and "once" not in cfg.skip:
         return f"once: a row is stored twice: {stored}"
-    if not stored and not any(k[0] in ("queue", "claim") for k in kv):
-        return "lost: the row is neither queued nor claimed nor stored"
     return None
+
+
+def good_naive(cfg, kv):
+    return ("data", 0) in kv
 
 
 # ---- merging, dropping, leases -----------------------------------------------------------------------------
@@ -864,7 +876,8 @@ class Merger(NamedTuple):
             w = kv[WRITER]
             if ("session", w) not in kv:
                 yield Step("goes for the host", self._replace(call=cfg.txn("take_host", self.sess, (
-                session_if(self.sess), ("writer", WRITER, 1), ("old", ("session", w), 0)), [("put", WRITER, self.sess)])))
+                session_if(self.sess), ("writer", WRITER, 1), ("old", ("session", w), 0)),
+                    [("put", WRITER, self.sess)])))
             return
         fence = session_if(self.sess), ("hold", WRITER, self.mine)
         chunks = sorted((k for k in kv if k[0] == "chunk"), key=lambda k: kv[k])
@@ -958,21 +971,24 @@ ROBBED = Config("robbed", PAIR, queued((0,), (1,)), check_messages, good_message
                 allow=frozenset({"rob", "late", "lost"}), skip=frozenset({"order"}))
 SEGMENT = Config("segment", (Merger(1, 1), Merger()), CHUNKS, check_segment,
                  good_segment, faults=3)
-NAIVE = Config("naive", (Naive(1), Naive(2)), queued((0,)), check_naive, good_messages, faults=0, rows=1, fair=False)
+NAIVE = Config("naive", (Naive(1), Naive(2)), queued((0,)), check_naive, good_naive, faults=0, rows=1, fair=False)
 
 
 def with_faults(base, n, *allow, **other):
     return replace(base, faults=n, allow=frozenset(allow) or base.allow, **other)
 
 
+LETTING_GO = with_faults(ARRIVE, 2, "late", "bad")
+
 # What it is, in full, and for `make test`.
 OURS = [
     ("2 messages, 2 collectors, recovery", CONSUME, replace(CONSUME, faults=1)),
     ("1 message, more faults", with_faults(SINGLE, 3, "late", "expire"), with_faults(SINGLE, 2, "late", "expire")),
     ("messages arrive meanwhile", ARRIVE, with_faults(ARRIVE, 1, "late", "crash")),
-    ("a host let go for good, calls late", with_faults(ARRIVE, 2, "late", "bad"), with_faults(ARRIVE, 2, "late", "bad")),
+    ("a host let go for good, calls late", LETTING_GO, LETTING_GO),
     ("completion in parts, 2 messages", replace(PARTS, faults=1), with_faults(PARTS, 1, "late", "crash")),
-    ("completion in parts, 1 message", replace(PARTS, kv=queued((0, 1)), rows=2), with_faults(PARTS, 1, "lost", "expire")),
+    ("completion in parts, 1 message", replace(PARTS, kv=queued((0, 1)), rows=2),
+     with_faults(PARTS, 1, "lost", "expire")),
     ("parts, dead letters, replays", with_faults(PARTS, 3, "late", "bad", "replay"),
      with_faults(PARTS, 2, "late", "bad", "replay")),
     ("the writer's key edited by hand", ROBBED, replace(ROBBED, faults=1)),
@@ -994,8 +1010,9 @@ NEWCOMER = with_faults(CONSUME, 1, "crash", kv=queued((0,), (1,), live=1),
 
 # Each must fail, and as it says. The first two are the check of the check.
 MUTANTS = [
-    mutant("the naive scheme", NAIVE, "once"),
-    mutant("the naive scheme, a lease runs out", with_faults(NAIVE, 1, "expire", skip=frozenset({"once"})), "lost"),
+    mutant("the naive scheme: both claim it", NAIVE, "once"),
+    mutant("the naive scheme: its leases lose rows", with_faults(NAIVE, 1, "expire", "crash", skip=frozenset({"once"}),
+                                                                fair=True), "fair"),
     mutant("claim without the session", ONE, "Q2", [("claim", "session")]),
     mutant("claim without the hold", ROBBED, "Q3", [("claim", "hold")]),
     mutant("claim without the pointer's revision", ONE, "Q1", [("claim", "queue")]),
@@ -1010,10 +1027,12 @@ MUTANTS = [
            [("give_back", "claim")]),
     mutant("give back, and not wait for one's own mirror", ONE, "order", rules=["give back, no mark"]),
     mutant("recover without the session's absence", ONE, "Q2", [("recover", "dead")]),
-    mutant("recover without the claim's revision", with_faults(CONSUME, 2, "late", "crash"), "Q1", [("recover", "claim")]),
+    mutant("recover without the claim's revision", with_faults(CONSUME, 2, "late", "crash"), "Q1",
+           [("recover", "claim")]),
     mutant("replay without the letter's revision", with_faults(CONSUME, 3, "late", "bad", "replay"), "Q1",
            [("replay", "letter")]),
-    mutant("replay forgets which parts are stored", with_faults(PARTS, 2, "bad", "replay"), "once", rules=["replay whole"]),
+    mutant("replay forgets which parts are stored", with_faults(PARTS, 2, "bad", "replay"), "once",
+           rules=["replay whole"]),
     mutant("take a host without waiting for recovery", ONE, "order", rules=["no recovery"]),
     mutant("serve a host without waiting for the mark", ONE, "order", rules=["no mark"]),
     mutant("take a host without its writer's absence", ONE, "Q3", [("take_host", "old")], ["no recovery"]),
@@ -1023,14 +1042,14 @@ MUTANTS = [
     mutant("publish without the record's revision", PUBLISH, "Q4", [("publish", "record")]),
     mutant("open a window without the record's revision", PUBLISH, "Q4", [("open_window", "record")]),
     mutant("open a producer without the record's revision", PUBLISH, "Q4", [("open_producer", "record")]),
-    mutant("settle an opening without updated_at", replace(PUBLISH, rows=2), "Q4", rules=["no nonce"]),
+    mutant("settle an opening without updated_at", PUBLISH, "Q4", rules=["no nonce"]),
     mutant("regroup an open window with one's own batch size", replace(PUBLISH, rows=2), "Q4", rules=["regroup"]),
     mutant("publish without idempotency keys, record lost", RECORD_LOST, "once", [("publish", "idempotency")]),
     mutant("merge without the session and the hold", SEGMENT, "Q2", [("merge", "hold"), ("merge", "session")]),
     mutant("merge without the parts' revisions", SEGMENT, "gone", [("merge", "parts")]),
     mutant("drop a segment, whatever is in it by now", SEGMENT, "lost", [("drop", "whole")]),
     mutant("trust one's mirror of the members", NEWCOMER, "order", rules=["mirror"]),
-    mutant("not know one's own late taking", with_faults(ARRIVE, 2, "late", "bad"), "fair", rules=["foreign hold"]),
+    mutant("not know one's own late taking", LETTING_GO, "fair", rules=["foreign hold"]),
 ]
 
 
@@ -1052,7 +1071,7 @@ def print_trace(result):
 
 
 def main(args):
-    begin, bad, first = time.perf_counter(), 0, True
+    begin, bad = time.perf_counter(), 0
     with ProcessPoolExecutor(2) as pool:
         ours = [pool.submit(check_ours, "--quick" in args, i) for i in range(len(OURS))]
         mutants = [pool.submit(check_mutant, i) for i in range(len(MUTANTS))]
@@ -1070,10 +1089,10 @@ def main(args):
             print(f"{what:56} {r.states:7} {r.seconds:6.1f}  {'' if caught else 'NOT AS EXPECTED: '}"
                   f"{r.violation or 'nothing'}", flush=True)
             bad += not caught
-            if first or "--traces" in args or not caught:
+            if "naive" in what or "--traces" in args or not caught:
                 print_trace(r)
-            first = False
-    print(f"\ns: of one CPU. {'All as expected' if not bad else f'{bad} NOT AS EXPECTED'}, {time.perf_counter() - begin:.0f} s")
+    print(f"\n{f'{bad} NOT AS EXPECTED' if bad else 'All as expected'}, in {time.perf_counter() - begin:.0f} s "
+          f"(the column s is the time of one CPU)")
     return 1 if bad else 0
 
 
