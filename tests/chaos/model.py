@@ -4,10 +4,10 @@
     python3 tests/chaos/model.py            all configurations, then all mutants; a table; exit 1 if one errs
     python3 tests/chaos/model.py --traces   with the shortest way to each mutant's failure
 
-What is modelled is what common/queue.c, streamer/publisher.c and collector/{consumer,worker,writer,retention}.c
+What is modelled is what common/queue.c, streamer/publisher.c and collector/{consumer,worker,writer,retention,dead}.c
 send to etcd, compare by compare, and how they settle what Else reads. A breadth-first search visits every state
 that can be reached and checks the invariants Q1-Q4 of common/queue.h in each of them; the first violation comes
-with the shortest trace. The merge and the replay are here as they have to be. Three rules came out of this model,
+with the shortest trace. The merge is here as it has to be. Three rules came out of this model,
 and each has its mutant, last in the list:
   - A host is taken from a writer x only after a recovery whose list of sessions is as new as x's taking and does not
     show x. Not to see x among the members is not enough: the mirror of the writers may be ahead of that of the members.
@@ -707,8 +707,9 @@ class Collector(NamedTuple):
                 for r in rows:
                     then.append(("store", ("data", g), (at[g], r, k.p.again)))
                     at[g] += 1
+            bad = len(ending) < len(self.claims)
             moved = {"part": k.p._replace(part=k.p.part + 1), "dead_letter": k.p._replace(reason="bad"),
-                     "give_back": k.p._replace(attempt=k.p.attempt - 1, again=k.p.again or len(ending) < len(self.claims))
+                     "give_back": k.p._replace(attempt=k.p.attempt - 1, again=k.p.again or bad)
                      }.get(name)
             if name == "part":
                 then.append(("put", key, k.p if "part unrecorded" in cfg.rules else moved))

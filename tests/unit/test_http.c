@@ -127,7 +127,8 @@ TEST(connections_are_kept_and_a_closed_one_is_replaced)
 	p->manner = PEER_ANSWERS_ONCE;
 	for (int i = 0; i < 3; i++)
 		CHECK_EQ_INT(post(h, p->endpoint), 0);
-	CHECK_EQ_INT(p->accepted, 3);
+	/* the first of them goes by the kept connection, unless the peer closes that before */
+	CHECK(p->accepted == 3 || p->accepted == 4);
 	http_close(h);
 	peer_free(p);
 }
