@@ -6,7 +6,7 @@
 PROGRAMS := streamer collector fs bridge
 PACKAGES := gcc make pkg-config libfuse3-dev fuse3 libcurl4-openssl-dev libjansson-dev \
 	libsodium-dev libzstd-dev etcd-server etcd-client python3 python3-pytest \
-	python3-hypothesis inotify-tools rsync procps psmisc
+	python3-hypothesis inotify-tools rsync procps psmisc iproute2 strace
 PYTHON   := /usr/bin/python3
 
 SAN     ?=

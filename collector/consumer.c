@@ -80,6 +80,7 @@ static void host_free(struct host *h)
 	free(h->lanes);
 	free(h->name);
 	free(h->writer);
+	free(h->take_from);
 	writer_free(h->state);
 	free(h);
 }
@@ -156,11 +157,17 @@ static void lane_remove(struct lane *l, struct pending *p)
 		drop_lane(l);
 }
 
+static bool is_last_attempt(const struct consumer *c, const struct message *m)
+{
+	return m->attempt > 0 && m->attempt + 1 >= c->max_retries;
+}
+
 /* Takes it out of all lists; the caller owns it. */
 static void remove_pending(struct consumer *c, struct pending *p)
 {
 	struct host *h = p->lane->host;
 
+	c->n_last -= is_last_attempt(c, &p->m);
 	map_remove(&c->pending, p->m.ulid, ULID_LEN);
 	h->n_pending--;
 	lane_remove(p->lane, p);
@@ -178,6 +185,59 @@ static void forget_pending(struct consumer *c, const char *ulid)
 	free(p);
 }
 
+static void note_misfit(struct consumer *c, const struct etcd_kv *kv, const char *reason)
+{
+	struct misfit *x;
+
+	if (kv->key.len >= KEY_MAX || c->n_misfits == CONSUMER_MISFITS_MAX)
+		return;
+	if (!c->misfits)
+		c->misfits = xcalloc(CONSUMER_MISFITS_MAX, sizeof(*c->misfits));
+	x = &c->misfits[c->n_misfits++];
+	*x = (struct misfit){.rev = kv->mod_rev};
+	memcpy(x->key, kv->key.p, kv->key.len);
+	snprintf(x->reason, sizeof(x->reason), "%.255s", reason);
+}
+
+int consumer_refuse_misfits(struct consumer *c, struct err *e)
+{
+	struct misfit *list;
+	size_t n;
+	int r = 0;
+
+	consumer_lock(c);
+	list = TAKE_PTR(c->misfits);
+	n = c->n_misfits;
+	c->n_misfits = 0;
+	consumer_unlock(c);
+	for (size_t i = 0; i < n && !r; i++) {
+		log_warn("queue: %s is dead-lettered: %s", list[i].key, list[i].reason);
+		r = queue_refuse(c->etcd, &c->fence, list[i].key, list[i].rev, list[i].reason, e);
+	}
+	free(list);
+	if (n == CONSUMER_MISFITS_MAX)
+		etcd_mirror_relist(c->queue_mirror);
+	return r;
+}
+
+/* A message that there is no room for: what its lane has behind it must not be stored before it, so
+ * that is forgotten too. Nothing is accepted any more until the queue is listed again. */
+static void make_gap(struct consumer *c, const struct message *m)
+{
+	struct host *h = map_get_str(&c->hosts, m->host);
+	size_t i = 0;
+
+	while (h && i < h->n_lanes && strcmp(h->lanes[i]->source, m->source))
+		i++;
+	while (h && i < h->n_lanes && !strcmp(h->lanes[i]->source, m->source)) {
+		struct pending *last = h->lanes[i]->list[h->lanes[i]->n - 1];
+
+		if (!comes_before(m, &last->m))
+			break;
+		forget_pending(c, last->m.ulid);
+	}
+}
+
 static void add_pending(struct consumer *c, const struct etcd_kv *kv)
 {
 	char ulid[ULID_LEN + 1];
@@ -186,21 +246,24 @@ static void add_pending(struct consumer *c, const struct etcd_kv *kv)
 	struct host *h;
 	struct err e;
 
-	if (key_parse_ulid(kv->key, ulid))
-		return;
-	forget_pending(c, ulid);
-	if (map_count(&c->pending) >= CONSUMER_PENDING_MAX) {
-		c->overflow = true;
+	if (key_parse_ulid(kv->key, ulid)) {
+		note_misfit(c, kv, "its key is no ULID");
 		return;
 	}
+	forget_pending(c, ulid);
 	if (message_decode(ulid, kv->value, &m, &e)) {
-		log_warn("queue: %s; left where it is", e.text);
+		note_misfit(c, kv, e.text);
+		return;
+	}
+	c->overflow = c->overflow || map_count(&c->pending) >= CONSUMER_PENDING_MAX;
+	if (c->overflow) {
+		make_gap(c, &m);
+		message_release(&m);
 		return;
 	}
 	h = host_by_name(c, m.host);
 	if (!h) {
-		log_warn("queue: message %s: its host name cannot be a folder; left where it is",
-			 ulid);
+		note_misfit(c, kv, "its host's name cannot be a folder's");
 		message_release(&m);
 		return;
 	}
@@ -210,6 +273,7 @@ static void add_pending(struct consumer *c, const struct etcd_kv *kv)
 	map_put(&c->pending, ulid, ULID_LEN, p);
 	if (!h->n_pending++)
 		h->waiting_since = mono_now();
+	c->n_last += is_last_attempt(c, &p->m);
 	lane_insert(find_lane(h, m.source), p);
 	pthread_cond_signal(&c->work[h->worker]);
 }
@@ -352,19 +416,35 @@ static bool is_target(const struct consumer *c, const struct host *h)
 	return h->target && !strcmp(h->target, c->id);
 }
 
-static bool writer_is_dead(const struct consumer *c, const struct host *h)
+static bool is_writer(const struct consumer *c, const struct host *h)
 {
-	return !h->writer || (c->members_listed && !is_member(c, h->writer));
+	return h->writer && !strcmp(h->writer, c->id);
 }
 
-static bool may_take(const struct consumer *c, const struct host *h)
+/* Nobody has it (or this very session, by a transaction that was answered late), or its writer is
+ * dead and all that it had claimed is back in the queue. */
+static bool is_free(struct consumer *c, const struct host *h)
 {
-	if (c->recovered != c->deaths || !writer_is_dead(c, h) || (!h->n_pending && !h->writer_rev))
+	if (!h->writer || is_writer(c, h))
+		return true;
+	if (is_member(c, h->writer))
 		return false;
-	return is_target(c, h) || (h->n_pending && mono_ms_since(h->waiting_since) > ORPHAN_MS);
+	if (c->recovery_listed_rev >= h->writer_rev && !map_get_str(&c->alive, h->writer))
+		return true;
+	c->want_recovery = true;
+	return false;
 }
 
-static enum task task_of(const struct consumer *c, const struct host *h)
+static bool may_take(struct consumer *c, const struct host *h)
+{
+	if (!h->n_pending && !h->writer_rev)
+		return false;
+	if (!is_target(c, h) && !(h->n_pending && mono_ms_since(h->waiting_since) > ORPHAN_MS))
+		return false;
+	return is_free(c, h);
+}
+
+static enum task task_of(struct consumer *c, const struct host *h)
 {
 	if (h->busy || !c->queue_listed || !c->members_listed || !c->writers_listed)
 		return TASK_NONE;
@@ -388,21 +468,42 @@ void consumer_wait(struct consumer *c, int64_t ms)
 	pthread_cond_timedwait(&c->changed, &c->lock, &ts);
 }
 
+/* It could be stored now but that its next message has one attempt left. */
+static bool wants_solo(struct consumer *c, const struct host *h, struct mono now)
+{
+	return h->due.ns <= now.ns && task_of(c, h) == TASK_STORE &&
+	       is_last_attempt(c, &first_pending(h)->m);
+}
+
+static bool anyone_wants_solo(struct consumer *c, struct mono now)
+{
+	if (c->n_last)
+		map_each (&c->hosts, i)
+			if (wants_solo(c, c->hosts.entries[i].value, now))
+				return true;
+	return false;
+}
+
 enum task consumer_next(struct consumer *c, unsigned worker, struct host **ret,
 			struct mono *ret_when)
 {
 	struct mono now = mono_now(), when = {now.ns + LOOK_MS * NS_PER_MS};
 	enum task best = TASK_NONE;
 	struct host *chosen = NULL;
+	bool solo;
 
 	if (!c->assigned)
 		assign(c);
+	solo = anyone_wants_solo(c, now);
 	map_each (&c->hosts, i) {
 		struct host *h = c->hosts.entries[i].value;
 		enum task t = h->worker == worker ? task_of(c, h) : TASK_NONE;
 
 		if (t == TASK_NONE)
 			continue;
+		if (t == TASK_STORE &&
+		    (c->solo || (solo && (c->storing || !wants_solo(c, h, now)))))
+			continue; /* consumer_stored wakes us */
 		if (h->due.ns > now.ns) {
 			when.ns = MIN(when.ns, h->due.ns);
 			continue;
@@ -415,6 +516,16 @@ enum task consumer_next(struct consumer *c, unsigned worker, struct host **ret,
 	}
 	if (chosen)
 		chosen->busy = true;
+	if (best == TASK_STORE) {
+		c->storing++;
+		c->solo = solo;
+	}
+	if (best == TASK_TAKE) {
+		free(chosen->take_from);
+		chosen->take_from =
+			chosen->writer && !is_writer(c, chosen) ? xstrdup(chosen->writer) : NULL;
+		chosen->take_rev = chosen->writer_rev;
+	}
 	*ret = chosen;
 	*ret_when = when;
 	return best;
@@ -436,6 +547,14 @@ struct host *consumer_another(struct consumer *c, unsigned worker)
 	return NULL;
 }
 
+void consumer_stored(struct consumer *c)
+{
+	c->storing--;
+	if (c->solo || c->n_last)
+		consumer_wake(c);
+	c->solo = false;
+}
+
 void consumer_done(struct consumer *c, struct host *h, int64_t due_in_ms)
 {
 	h->busy = false;
@@ -445,7 +564,7 @@ void consumer_done(struct consumer *c, struct host *h, int64_t due_in_ms)
 
 bool consumer_idle(struct consumer *c)
 {
-	return c->queue_listed && !c->overflow && !map_count(&c->pending);
+	return c->queue_listed && !c->overflow && !c->n_misfits && !map_count(&c->pending);
 }
 
 /* ---- queue ----------------------------------------------------------------------------------- */
@@ -549,7 +668,7 @@ static void remove_member(struct consumer *c, size_t i)
 	memmove(c->members + i, c->members + i + 1, (c->n_members - i - 1) * sizeof(char *));
 	c->n_members--;
 	c->assigned = false;
-	c->deaths++;
+	c->want_recovery = true;
 }
 
 static void members_list_begin(int64_t rev, void *arg)
@@ -684,10 +803,8 @@ void consumer_init(struct consumer *c, struct etcd *etcd, const char *id, unsign
 {
 	pthread_condattr_t attr;
 
-	*c = (struct consumer){.etcd = etcd,
-			       .n_workers = n_workers,
-			       .flush_ms = flush_ms,
-			       .recovered = UINT64_MAX};
+	*c = (struct consumer){
+		.etcd = etcd, .n_workers = n_workers, .flush_ms = flush_ms, .want_recovery = true};
 	snprintf(c->id, sizeof(c->id), "%s", id);
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_condattr_init(&attr);
@@ -733,10 +850,12 @@ void consumer_release(struct consumer *c)
 	for (size_t i = 0; i < c->n_members; i++)
 		free(c->members[i]);
 	free(c->members);
+	free(c->misfits);
 	map_release(&c->pending);
 	map_release(&c->hosts);
 	map_release(&c->hosts_enc);
 	map_release(&c->listed);
+	map_release(&c->alive);
 	for (unsigned i = 0; i < c->n_workers; i++)
 		pthread_cond_destroy(&c->work[i]);
 	free(c->work);

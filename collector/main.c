@@ -228,6 +228,7 @@ static int open_session(struct collector *k, struct err *e)
 	key = key_consumer(id);
 	consumer_init(&k->consumer, k->etcd, id, (unsigned)k->conf.collector_workers,
 		      k->conf.collector_flush_interval);
+	k->consumer.max_retries = k->conf.mq_max_retries;
 	r = session_open(&k->session, k->etcd, key.s, slice_str(who),
 			 k->conf.mq_processing_timeout / 1000, &daemon_stop_flag, on_lost,
 			 &k->consumer, e);
@@ -275,34 +276,47 @@ static void check_workers(struct collector *k)
 	}
 }
 
-/* Brings back what dead collectors had claimed. No host is taken over before that. */
-static void recover(struct collector *k, uint64_t deaths)
+/* Takes over what a recovery has found out (consumer.h). */
+static void note_recovery(struct consumer *c, struct recovered *rec)
 {
-	struct consumer *c = &k->consumer;
+	consumer_lock(c);
+	map_release(&c->alive);
+	c->alive = rec->alive;
+	rec->alive = MAP_INIT;
+	c->recovery_listed_rev = rec->listed_rev;
+	c->recovered_rev = MAX(c->recovered_rev, rec->revision);
+	consumer_wake(c);
+	consumer_unlock(c);
+}
+
+/* Brings back what dead collectors had claimed. No host is taken from one before that. */
+static void recover(struct collector *k, int64_t max_retries)
+{
 	struct recovered rec = {0};
 	struct err e = {0};
-	int64_t max_retries;
-	int r;
+	int r = queue_recover(k->etcd, max_retries, &rec, &e);
 
-	consumer_lock(c);
-	max_retries = c->dead_full ? INT64_MAX : k->conf.mq_max_retries;
-	consumer_unlock(c);
-	r = queue_recover(k->etcd, max_retries, &rec, &e);
 	if (rec.requeued || rec.dead)
 		log_info(
 			"recovered from collectors that are gone: %lld messages back in the queue, "
 			"%lld dead-lettered",
 			(long long)rec.requeued, (long long)rec.dead);
 	if (!r) {
-		consumer_lock(c);
-		c->recovered = deaths;
-		c->recovered_rev = MAX(c->recovered_rev, rec.revision);
-		consumer_wake(c);
-		consumer_unlock(c);
+		note_recovery(&k->consumer, &rec);
 		r = tally_fold(k->etcd, &e);
 	}
+	map_release(&rec.alive);
 	if (r && !etcd_transient(r) && r != -ECANCELED)
 		log_warn("recovery: %s", e.text);
+}
+
+static void refuse_misfits(struct collector *k)
+{
+	struct err e = {0};
+	int r = consumer_refuse_misfits(&k->consumer, &e);
+
+	if (r && !etcd_transient(r) && r != -ECANCELED)
+		log_warn("queue: %s", e.text);
 }
 
 /* Nothing queued, nothing claimed, by anyone: asked of etcd, not of the mirrors. */
@@ -329,23 +343,26 @@ static bool serve(struct collector *k)
 	struct consumer *c = &k->consumer;
 
 	for (;;) {
-		bool over, due, idle;
-		uint64_t deaths;
+		bool over, due, idle, misfits;
+		int64_t max_retries;
 
 		consumer_lock(c);
 		if (!c->lost && !daemon_stopping())
 			consumer_wait(c, LOOK_MS);
 		over = c->lost || daemon_stopping();
-		deaths = c->deaths;
-		due = c->members_listed &&
-		      (c->recovered != deaths || !mono_ms_until(k->next_recovery));
+		due = c->members_listed && (c->want_recovery || !mono_ms_until(k->next_recovery));
+		c->want_recovery = c->want_recovery && !due;
+		max_retries = c->dead_full ? INT64_MAX : k->conf.mq_max_retries;
 		idle = consumer_idle(c);
+		misfits = c->n_misfits > 0 && !c->dead_full;
 		check_workers(k);
 		consumer_unlock(c);
 		if (over)
 			return false;
+		if (misfits)
+			refuse_misfits(k);
 		if (due) {
-			recover(k, deaths);
+			recover(k, max_retries);
 			k->next_recovery = mono_in_ms(RECOVERY_MS + (int64_t)(random_u64() % 5000));
 		}
 		if (k->mode == MODE_DRAIN && idle && is_drained(k))

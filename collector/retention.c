@@ -44,10 +44,39 @@ static size_t segments_of(const struct listing *l, const char *gpu)
 	return n;
 }
 
+/* That the GPU has no chunk but those of this segment. */
+static void if_only_segment(struct etcd_txn *t, const struct writer *w, const struct stored *s,
+			    uint64_t end_ns)
+{
+	struct key begin = key_data_from(w->host, s->gpu, (uint64_t)s->start_ns);
+	struct key end = key_data_from(w->host, s->gpu, end_ns);
+
+	etcd_if_range_mod_below(t, key_data_from(w->host, s->gpu, 0).s, begin.s, 1);
+	etcd_if_range_mod_below(t, end.s, key_data_from(w->host, s->gpu, UINT64_MAX).s, 1);
+}
+
+/* Whether we are still the writer, after a "false". */
+static int why_refused(const struct etcd_reply *reply, const struct fence *f, const struct hold *h,
+		       struct err *e)
+{
+	const struct etcd_range *session = &reply->ranges[0], *writer = &reply->ranges[1];
+
+	if (!session->n || session->kvs[0].create_rev != f->session || !writer->n ||
+	    writer->kvs[0].mod_rev != h->rev)
+		return err_set(e, -ESTALE, "host %s: no longer its writer", h->host);
+	return -EAGAIN;
+}
+
+/* revision: at which the segment was listed. Nothing may have been stored in it since, or a copy of
+ * this transaction that is applied late would delete rows it was not meant for. -EAGAIN: something
+ * was; look again another time. */
 static int drop_segment(struct etcd *c, const struct writer *w, const struct fence *f,
-			const struct hold *h, const struct stored *s, bool last, struct err *e)
+			const struct hold *h, const struct stored *s, bool last, int64_t revision,
+			struct err *e)
 {
 	uint64_t end_ns = (uint64_t)s->start_ns + (uint64_t)w->segment_ns;
+	struct key begin = key_data_from(w->host, s->gpu, (uint64_t)s->start_ns);
+	struct key end = key_data_from(w->host, s->gpu, end_ns);
 	struct etcd_reply reply;
 	struct etcd_txn t;
 	int r;
@@ -55,18 +84,22 @@ static int drop_segment(struct etcd *c, const struct writer *w, const struct fen
 	etcd_txn_init(&t, c, "drop_segment");
 	etcd_if_create(&t, key_consumer(f->consumer).s, f->session);
 	etcd_if_mod(&t, key_writer(h->host).s, h->rev);
-	etcd_then_delete(&t, key_data_from(w->host, s->gpu, (uint64_t)s->start_ns).s,
-			 key_data_from(w->host, s->gpu, end_ns).s);
+	etcd_if_range_mod_below(&t, begin.s, end.s, revision + 1);
+	etcd_then_delete(&t, begin.s, end.s);
 	etcd_then_delete(&t, key_body_from(w->host, s->gpu, (uint64_t)s->start_ns).s,
 			 key_body_from(w->host, s->gpu, end_ns).s);
-	if (last)
+	if (last) {
+		if_only_segment(&t, w, s, end_ns);
 		etcd_then_delete(&t, key_gpu(w->host, s->gpu).s, NULL);
+	}
+	etcd_else_get(&t, key_consumer(f->consumer).s, NULL);
+	etcd_else_get(&t, key_writer(h->host).s, NULL);
 	r = etcd_txn_settle(&t, &reply, NULL, e);
 	etcd_txn_release(&t);
 	if (r)
 		return r;
 	if (!reply.succeeded)
-		r = err_set(e, -ESTALE, "host %s: no longer its writer", w->host);
+		r = why_refused(&reply, f, h, e);
 	etcd_reply_release(&reply);
 	return r;
 }
@@ -76,9 +109,9 @@ int retention_sweep(struct writer *w, struct etcd *c, const struct fence *f, con
 {
 	struct listing l = {.segment_ns = w->segment_ns};
 	struct key prefix = key_under(KEY_DATA, w->host);
-	int64_t now_ns = wall_now_ns(), stored_ns;
+	int64_t now_ns = wall_now_ns(), stored_ns, revision;
 	int r = etcd_each(c, prefix.s, key_prefix_end(prefix.s).s, 0, ETCD_KEYS_ONLY, note_chunk,
-			  &l, NULL, e);
+			  &l, &revision, e);
 
 	*ret_dropped = 0;
 	for (size_t i = 0; i < l.n && !r; i++) {
@@ -88,7 +121,13 @@ int retention_sweep(struct writer *w, struct etcd *c, const struct fence *f, con
 		r = writer_stored_at(w, c, f, h, s->gpu, s->start_ns, &stored_ns, e);
 		if (r || stored_ns + retention_ns > now_ns)
 			continue;
-		r = drop_segment(c, w, f, h, s, last, e);
+		r = drop_segment(c, w, f, h, s, last, revision, e);
+		if (r == -EAGAIN) {
+			/* What is known of the segment is out of date with it. */
+			writer_drop_segment(w, s->gpu, s->start_ns, false);
+			r = 0;
+			continue;
+		}
 		if (r)
 			continue;
 		writer_drop_segment(w, s->gpu, s->start_ns, last);

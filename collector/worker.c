@@ -367,6 +367,26 @@ static size_t gather(struct worker *w, struct host *first, struct claim *claims,
 	return n_shares;
 }
 
+/* What is stored of the host cannot be read, so no position can be given: its messages go back and
+ * wait, and the others are served. */
+static int hold_up(struct turn *t, const struct share *s, struct err *e)
+{
+	int r;
+
+	log_error("host %s: its messages wait: %s", s->host->name, e->text);
+	forget_state(s->host);
+	t->held_up = true;
+	r = turn_flush(t, e);
+	for (size_t i = 0; i < s->n && !r; i++) {
+		if (!s->claims[i].rev)
+			continue;
+		r = make_room(t, 3, 0, e);
+		if (!r)
+			ending_give_back(&t->ending, &s->claims[i]);
+	}
+	return r ? r : turn_flush(t, e);
+}
+
 static int store_turn(struct worker *w, struct host *first, struct err *e)
 {
 	struct claim *claims = xcalloc(QUEUE_CLAIM_MAX, sizeof(*claims));
@@ -379,8 +399,11 @@ static int store_turn(struct worker *w, struct host *first, struct err *e)
 	ending_init(&t.ending, c->etcd, &c->fence);
 	turn_begin(&t);
 	r = n ? queue_claim(c->etcd, &c->fence, claims, n, e) : 0;
-	for (size_t i = 0; i < n_shares && !r; i++)
+	for (size_t i = 0; i < n_shares && !r; i++) {
 		r = store_share(&t, &shares[i], e);
+		if (r == -EUCLEAN)
+			r = hold_up(&t, &shares[i], e);
+	}
 	if (!r)
 		r = turn_flush(&t, e);
 	ending_release(&t.ending);
@@ -398,6 +421,7 @@ static int store_turn(struct worker *w, struct host *first, struct err *e)
 			      : shares[i].host->n_pending >= BACKLOG ? 0
 								     : c->flush_ms);
 	}
+	consumer_stored(c);
 	consumer_unlock(c);
 	return r;
 }
@@ -414,16 +438,8 @@ static int take_turn(struct worker *w, struct host *h, struct err *e)
 {
 	struct consumer *c = w->consumer;
 	struct hold hold;
-	char *old;
-	int64_t old_rev;
-	int r;
+	int r = queue_take_host(c->etcd, &c->fence, h->enc, h->take_from, h->take_rev, &hold, e);
 
-	consumer_lock(c);
-	old = h->writer ? xstrdup(h->writer) : NULL;
-	old_rev = h->writer_rev;
-	consumer_unlock(c);
-	r = queue_take_host(c->etcd, &c->fence, h->enc, old, old_rev, &hold, e);
-	free(old);
 	consumer_lock(c);
 	if (!r) {
 		h->mine = true;
@@ -460,6 +476,10 @@ static int sweep_turn(struct worker *w, struct host *h, struct err *e)
 	if (!r && w->conf.retention_ns)
 		r = retention_sweep(h->state, c->etcd, &c->fence, &h->hold, w->conf.retention_ns,
 				    &dropped, e);
+	if (r == -EUCLEAN) {
+		log_error("host %s: nothing of it is dropped: %s", h->name, e->text);
+		r = 0;
+	}
 	if (dropped)
 		log_info("host %s: %zu segments have reached their retention", h->name, dropped);
 	if (r)

@@ -74,10 +74,10 @@ static int load_identity(struct writer *w, const struct etcd_kv *kv, struct err 
 	int r = identity_decode(kv->value, &id, e);
 
 	if (r)
-		return err_prefix(e, r, "host %s", w->host);
+		return err_prefix(e, -EUCLEAN, "host %s", w->host);
 	if (key_parse_gpu(kv->key, &host, &gpu) || gpu.len > NAME_MAX_ENCODED) {
 		identity_free(id);
-		return err_set(e, -EBADMSG, "host %s: a damaged key", w->host);
+		return err_set(e, -EUCLEAN, "host %s: a damaged key", w->host);
 	}
 	g = add_gpu(w, id);
 	memcpy(g->name, gpu.p, gpu.len);
@@ -403,7 +403,7 @@ static int learn_segment(struct gpu_state *g, int64_t start_ns, const struct etc
 	}
 	chunk_release(&c);
 	if (r)
-		return err_prefix(e, r, "%s/%s", g->id->host, g->id->gpu);
+		return err_prefix(e, -EUCLEAN, "%s/%s", g->id->host, g->id->gpu);
 	*add_segment(g, start_ns) = s;
 	return 0;
 }
@@ -455,7 +455,7 @@ int writer_stored_at(struct writer *w, struct etcd *c, const struct fence *f, co
 	int r = 0;
 
 	if (!g)
-		return err_set(e, -EBADMSG, "%s/%s: chunks without an identity", w->host, gpu);
+		return err_set(e, -EUCLEAN, "%s/%s: chunks without an identity", w->host, gpu);
 	if (!find_segment(g, start_ns)) {
 		decision_begin(&d, c, f, h);
 		get_segment(&d, w, gpu, start_ns);

@@ -40,7 +40,8 @@ struct writer {
 	struct map gpus; /* name as the source writes it → struct gpu_state */
 };
 
-/* Reads the host's identities, as its writer. -EOWNERDEAD, -ESTALE: not its writer any more. */
+/* Reads the host's identities, as its writer. -ESTALE: not its writer any more. -EUCLEAN: what is
+ * stored cannot be read; e says what. */
 int writer_load(struct writer **ret, struct etcd *c, const struct fence *f, const struct hold *h,
 		int64_t segment_ns, struct err *e) must_check;
 void writer_free(struct writer *w); /* NULL is fine */

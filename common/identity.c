@@ -1,5 +1,6 @@
 #include "identity.h"
 
+#include "digest.h"
 #include "json.h"
 #include "keys.h"
 
@@ -41,11 +42,21 @@ void identity_free(struct identity *id)
 	free(id);
 }
 
-/* METRIC, or METRIC{k="v"}. */
+/* METRIC, or METRIC{k="v"}. Labels that are too long for a file's name are hashed in it; the rows
+ * and info.json have them in full. */
 static char *series_name(struct slice metric, struct slice labels)
 {
-	return xasprintf("%.*s%s%.*s%s", (int)metric.len, metric.p, labels.len ? "{" : "",
-			 (int)labels.len, labels.p, labels.len ? "}" : "");
+	char *name = xasprintf("%.*s%s%.*s%s", (int)metric.len, metric.p, labels.len ? "{" : "",
+			       (int)labels.len, labels.p, labels.len ? "}" : "");
+	char encoded[NAME_MAX_ENCODED + 1], text[2 * SHA256_LEN + 1];
+	uint8_t sha[SHA256_LEN];
+
+	if (!labels.len || !name_encode_to(encoded, slice_str(name)))
+		return name;
+	free(name);
+	sha256(labels.p, labels.len, sha);
+	hex(sha, sizeof(sha), text);
+	return xasprintf("%.*s{labels=\"%.16s\"}", (int)metric.len, metric.p, text);
 }
 
 static void append_series(struct identity *id, struct slice metric, struct slice labels, char *name)

@@ -12,10 +12,14 @@
 #ifndef GPUTEL_IDENTITY_H
 #define GPUTEL_IDENTITY_H
 
+#include "keys.h"
 #include "map.h"
 #include "strbuf.h"
 
-#define IDENTITY_SERIES_MAX 4096 /* per GPU; past it rows are refused with that reason */
+#define IDENTITY_SERIES_MAX 4096 /* per GPU; a message that needs more is dead-lettered */
+/* Most bytes of a metric's encoded name beside labels: the file's name may have to hold their hash.
+ */
+#define METRIC_NAME_MAX (NAME_MAX_ENCODED - 27)
 
 struct series {
 	char *metric;

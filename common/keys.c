@@ -15,10 +15,24 @@ static bool is_plain(unsigned char c)
 	       (c && strchr("._:{}=\",-", c));
 }
 
+/* What fixed files beside hosts and GPUs are called (tree_kinds.c). first and rest: the name. */
+static bool is_reserved(char first, struct slice rest)
+{
+	static const char *const names[] = {"README", "latest.csv"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (first == names[i][0] && slice_eq(rest, slice_str(names[i] + 1)))
+			return true;
+	return false;
+}
+
 /* Whether the name's byte at i stands for itself. */
 static bool stays(struct slice name, size_t i)
 {
-	return is_plain((unsigned char)name.p[i]) && !(i == 0 && name.p[0] == '.');
+	if (i == 0 &&
+	    (name.p[0] == '.' || is_reserved(name.p[0], (struct slice){name.p + 1, name.len - 1})))
+		return false;
+	return is_plain((unsigned char)name.p[i]);
 }
 
 static size_t encoded_len(struct slice name)
@@ -98,7 +112,9 @@ static int decode_byte(struct slice s, size_t *i)
 		return -1;
 	c = (char)(high << 4 | low);
 	*i += 3;
-	return is_plain((unsigned char)c) && !(at == 0 && c == '.') ? -1 : (unsigned char)c;
+	if (at == 0 && (c == '.' || is_reserved(c, (struct slice){s.p + 3, s.len - 3})))
+		return (unsigned char)c;
+	return is_plain((unsigned char)c) ? -1 : (unsigned char)c;
 }
 
 static int decode(char *out, struct slice encoded)

@@ -33,7 +33,9 @@ struct key {
 	char s[KEY_MAX];
 };
 
-/* Appends name with every byte outside [A-Za-z0-9._:{}=",-], and a leading dot, as %XX. */
+/* Appends name with every byte outside [A-Za-z0-9._:{}=",-], and a leading dot, as %XX; also the
+ * first byte of a name that a fixed file has where hosts or GPUs are listed (README, latest.csv).
+ */
 void name_encode(struct strbuf *out, struct slice name);
 /* As text in buf; -ENAMETOOLONG past 255 bytes, -EINVAL for the empty name. */
 int name_encode_to(char buf[NAME_MAX_ENCODED + 1], struct slice name) must_check;

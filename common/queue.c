@@ -398,6 +398,38 @@ int queue_claim(struct etcd *c, const struct fence *f, struct claim *claims, siz
 	return r ? r : fetch_payloads(c, list, n, e);
 }
 
+int queue_refuse(struct etcd *c, const struct fence *f, const char *key, int64_t rev,
+		 const char *reason, struct err *e)
+{
+	struct message m = {.topic = (char *)"telemetry",
+			    .host = (char *)"-",
+			    .source = (char *)"",
+			    .schema = (char *)"unknown",
+			    .trace_id = (char *)"",
+			    .reason = (char *)reason,
+			    .created_ns = wall_now_ns()};
+	struct etcd_reply reply;
+	struct etcd_txn t;
+	int r;
+
+	if (key_parse_ulid(slice_str(key), m.ulid))
+		ulid_new(m.ulid);
+	etcd_txn_init(&t, c, "refuse");
+	if_session(&t, f);
+	etcd_if_mod(&t, key, rev);
+	etcd_then_delete(&t, key, NULL);
+	put_message(&t, key_deadletter(m.ulid).s, &m);
+	etcd_else_get(&t, key_consumer(f->consumer).s, NULL);
+	r = etcd_txn_settle(&t, &reply, NULL, e);
+	etcd_txn_release(&t);
+	if (r)
+		return r;
+	if (!reply.succeeded && !session_alive(&reply, 0, f))
+		r = err_set(e, -EOWNERDEAD, "the session %s is gone", f->consumer);
+	etcd_reply_release(&reply);
+	return r;
+}
+
 /* ---- ending ---------------------------------------------------------------------------------- */
 
 void ending_init(struct ending *d, struct etcd *c, const struct fence *f)
@@ -536,7 +568,7 @@ struct orphan {
 struct orphans {
 	struct orphan *list;
 	size_t n;
-	struct map alive;
+	struct map *alive;
 };
 
 static int note_alive(const struct etcd_kv *kv, void *arg)
@@ -544,7 +576,7 @@ static int note_alive(const struct etcd_kv *kv, void *arg)
 	struct orphans *o = arg;
 	size_t skip = strlen(KEY_CONSUMERS);
 
-	map_put(&o->alive, kv->key.p + skip, kv->key.len - skip, o);
+	map_put(o->alive, kv->key.p + skip, kv->key.len - skip, o);
 	return 0;
 }
 
@@ -557,7 +589,7 @@ static int note_orphan(const struct etcd_kv *kv, void *arg)
 	struct message m;
 
 	if (key_parse_processing(kv->key, &consumer, ulid) || consumer.len > NAME_MAX_ENCODED ||
-	    kv->key.len >= KEY_MAX || map_get(&o->alive, consumer.p, consumer.len))
+	    kv->key.len >= KEY_MAX || map_get(o->alive, consumer.p, consumer.len))
 		return 0;
 	if (message_decode(ulid, kv->value, &m, NULL))
 		return 0;
@@ -623,19 +655,21 @@ static int recover_some(struct etcd *c, struct orphan *x, size_t n, int64_t max_
 
 int queue_recover(struct etcd *c, int64_t max_retries, struct recovered *ret, struct err *e)
 {
-	struct orphans o = {.alive = MAP_INIT};
-	int r = etcd_each(c, KEY_CONSUMERS, key_prefix_end(KEY_CONSUMERS).s, 0, ETCD_KEYS_ONLY,
-			  note_alive, &o, NULL, e);
+	struct orphans o = {.alive = &ret->alive};
+	int r;
+
+	map_release(&ret->alive);
+	r = etcd_each(c, KEY_CONSUMERS, key_prefix_end(KEY_CONSUMERS).s, 0, ETCD_KEYS_ONLY,
+		      note_alive, &o, &ret->listed_rev, e);
 
 	if (!r)
-		r = etcd_each(c, KEY_PROCESSING, key_prefix_end(KEY_PROCESSING).s, 0, 0,
-			      note_orphan, &o, NULL, e);
+		r = etcd_each(c, KEY_PROCESSING, key_prefix_end(KEY_PROCESSING).s, ret->listed_rev,
+			      0, note_orphan, &o, NULL, e);
 	for (size_t i = 0; i < o.n && !r; i += RECOVER_BATCH)
 		r = recover_some(c, &o.list[i], MIN(o.n - i, (size_t)RECOVER_BATCH), max_retries,
 				 ret, e);
 	for (size_t i = 0; i < o.n; i++)
 		message_release(&o.list[i].m);
 	free(o.list);
-	map_release(&o.alive);
 	return r;
 }

@@ -25,6 +25,7 @@
 #define GPUTEL_QUEUE_H
 
 #include "keys.h"
+#include "map.h"
 #include "message.h"
 #include "producer.h"
 
@@ -101,6 +102,12 @@ struct claim {
 int queue_claim(struct etcd *c, const struct fence *f, struct claim *claims, size_t n,
 		struct err *e) must_check;
 
+/* Dead-letters what stands in the queue under key (mod revision rev) and is no pointer, under the
+ * ULID in the key or, where there is none, a new one. 0 also if it is not there any more.
+ * -EOWNERDEAD: the session is gone. */
+int queue_refuse(struct etcd *c, const struct fence *f, const char *key, int64_t rev,
+		 const char *reason, struct err *e) must_check;
+
 /* One transaction that ends claims: completed, dead-lettered or given back, with whatever else the
  * caller puts into it (chunks, identities, counters) through t. */
 struct ending {
@@ -128,11 +135,15 @@ int ending_send(struct ending *d, int64_t *ret_rev, struct err *e) must_check;
 
 struct recovered {
 	int64_t requeued, dead, dead_rows;
-	int64_t revision; /* of the last transaction that changed the queue; 0: none did */
+	int64_t revision;   /* of the last transaction that changed the queue; 0: none did */
+	int64_t listed_rev; /* the revision whose sessions and claims were looked at */
+	struct map alive; /* ids of the consumers that had a session then; the caller releases it */
 };
 
-/* Gives back or dead-letters what dead consumers hold: all claims of consumers that have no session
- * key now. A claim with max_retries attempts goes to the dead letters. Adds to *ret. */
+/* Gives back or dead-letters what dead consumers hold: all claims, as of one revision, of consumers
+ * that have no session key at it. A claim with max_retries attempts goes to the dead letters. What
+ * follows for a consumer that had taken a host at a revision <= listed_rev and is not in alive: all
+ * that it had claimed is back in the queue, or dead. */
 int queue_recover(struct etcd *c, int64_t max_retries, struct recovered *ret,
 		  struct err *e) must_check;
 

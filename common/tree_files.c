@@ -70,7 +70,14 @@ const char *gpu_state(struct place *p, const struct gpu *g)
 
 void file_add_names(struct strbuf *out, const struct identity *id, const char *before)
 {
-	file_add_field(out, before, "id", id->uuid);
+	if (id->uuid[0]) {
+		file_add_field(out, before, "id", id->uuid);
+	} else {
+		char *place = xasprintf("%s:%s", id->host, id->gpu);
+
+		file_add_field(out, before, "id", place);
+		free(place);
+	}
 	strbuf_addc(out, ',');
 	file_add_field(out, before, "uuid", id->uuid);
 	strbuf_addc(out, ',');

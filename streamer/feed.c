@@ -428,6 +428,17 @@ static int run_passes(struct feed *f, struct err *e)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+/* A named pipe whose writer has yet to come would read as ended. */
+static int await_writer(struct feed *f, struct err *e)
+{
+	struct pollfd p = {.fd = f->fd, .events = POLLIN};
+
+	while (!poll(&p, 1, 200))
+		if (daemon_stopping())
+			return err_set(e, -ECANCELED, "stopped while waiting for a writer");
+	return 0;
+}
+
 static int open_source(struct feed *f, struct err *e)
 {
 	struct etcd *c = f->conf->publisher.etcd;
@@ -446,6 +457,8 @@ static int open_source(struct feed *f, struct err *e)
 		r = lookup_file(c, f->fd, f->conf->path, &f->record, e);
 	else
 		lookup_pipe(f->conf->path, &f->record);
+	if (!r && !f->is_file)
+		r = await_writer(f, e);
 	if (!r)
 		r = lookup_segment(c, &f->segment_s, e);
 	f->published_to = f->record.offset;

@@ -205,6 +205,8 @@ static void run_source(struct streamer *s, struct source *x)
 	struct err e = {0};
 
 	x->result = daemon_stopping() ? -ECANCELED : feed_run(&x->conf, &x->stats, &e);
+	if (!x->result && x->stats.invalid && x->stats.invalid == x->stats.rows)
+		x->result = err_set(&e, -EBADMSG, "%s: not one of its rows is valid", x->conf.path);
 	if (x->result && x->result != -ECANCELED)
 		log_error("%s", e.text[0] ? e.text : strerror(-x->result));
 	else if (!x->result && x->stats.duplicate && !x->stats.published)
@@ -343,7 +345,10 @@ static int wait_for_all(struct streamer *s)
 		log_error("--wait: %s", e.text);
 		return r == -ETIME || r == -ECANCELED ? EXIT_CUT_SHORT : EXIT_RUNTIME;
 	}
-	log_info("all that was published is stored, at revision %lld", (long long)revision);
+	if (revision)
+		log_info("all that was published is stored, at revision %lld", (long long)revision);
+	else
+		log_info("nothing was published by this run, so there is nothing to wait for");
 	return 0;
 }
 

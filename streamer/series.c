@@ -1,5 +1,6 @@
 #include "series.h"
 
+#include "identity.h"
 #include "keys.h"
 #include "labels.h"
 #include "map.h"
@@ -273,6 +274,11 @@ static int check_names(const struct canon *c, enum series_field *ret_field, stru
 		if (r == -ENAMETOOLONG)
 			return err_set(e, -EINVAL, "longer than %d bytes as a file's name",
 				       NAME_MAX_ENCODED);
+		if (names[i].field == FIELD_METRIC && c->known[FIELD_LABELS].len &&
+		    strlen(encoded) > METRIC_NAME_MAX)
+			return err_set(e, -EINVAL,
+				       "longer than %d bytes as a file's name, with labels",
+				       METRIC_NAME_MAX);
 		if (r < 0 && names[i].needed)
 			return err_set(e, -EINVAL, "empty");
 	}

@@ -63,7 +63,7 @@ static int check_file(int fd, const char *path, struct err *e)
 
 int source_open(const char *path, int *ret_fd, struct err *e)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY), r;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK), r;
 
 	if (fd < 0)
 		return err_set(e, -errno, "%s: %s", path, strerror(errno));

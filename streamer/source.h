@@ -30,7 +30,7 @@ struct source_head {
 };
 
 /* Opens a file for reading. -ENOENT, -EACCES, …; -EISDIR; -ENODATA: empty; -EBADMSG: binary. Pipes
- * and devices are opened as they are. */
+ * and devices are opened as they are, without waiting for a writer and not blocking. */
 int source_open(const char *path, int *ret_fd, struct err *e) must_check;
 
 /* True of what can be read again from an offset. */

@@ -1,6 +1,6 @@
 /* Preloaded: shifts the wall clock of a program by as many seconds as the file named by CLOCK_SHIFT
- * says (an int64, mapped, so that a change holds at once). Monotonic and CPU clocks go on as they are,
- * as they do when an administrator or NTP sets the time. */
+ * says (an int64, mapped, so that a change holds at once). Monotonic and CPU clocks go on as they
+ * are, as they do when an administrator or NTP sets the time. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>

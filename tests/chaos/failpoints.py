@@ -24,7 +24,7 @@ from proxy import Pass, Proxies, Repeat
 from rows import fleet, write_csv
 
 EXIT = 42
-SIDE_BY_SIDE = 4
+SIDE_BY_SIDE = 6
 ENV = {"MQ_PROCESSING_TIMEOUT": "2s", "MQ_MAX_RETRIES": 20, "STREAMER_BATCH_SIZE": 32, "STREAMER_FLUSH_INTERVAL": "10ms",
        "MQ_BATCH_SIZE": 8, "COLLECTOR_BATCH_SIZE": 4, "COLLECTOR_FLUSH_INTERVAL": "10ms", "ETCD_MAINTENANCE": "off"}
 

@@ -5,7 +5,6 @@ runs them all. What the proxies do at a moment is proxies.mode; a change holds f
 passes, on old connections too.
 """
 import asyncio
-import random
 import socket
 import struct
 import threading
@@ -198,7 +197,3 @@ async def once(request, address):
         return await reader.read(-1)
     finally:
         writer.close()
-
-
-def seeded(seed):
-    return random.Random(seed)

@@ -76,7 +76,7 @@ class Feeder(threading.Thread):
 
     def __init__(self, round):
         super().__init__(name="feeder", daemon=True)
-        self.round, self.step_s = round, 0.75 * round.rows / RATE / self.PIECES
+        self.round, self.step_s = round, 0.75 * round.rows / round.rate / self.PIECES
 
     def run(self):
         for piece in range(self.PIECES):
@@ -103,6 +103,7 @@ class Round:
         self.programs, self.clocks = {}, {}
         drawn = self.rng.randint(10_000, 20_000)
         self.rows = rows or drawn
+        self.rate = self.rng.choice([RATE, RATE, 2 * RATE])
         self.stopped, self.lock = set(), threading.RLock()
         self.witness = self.system = self.mount = self.sampler = None
 
@@ -122,7 +123,7 @@ class Round:
         env = dict(self.clocks[name][1]) if name in self.clocks else {}
         args = []
         if program == "streamer":
-            args = [a for f in self.files for a in ("--csv", f)] + ["--rate", str(RATE)]
+            args = [a for f in self.files for a in ("--csv", f)] + ["--rate", str(self.rate)]
             env["STREAMER_ID"] = name
         else:
             env["COLLECTOR_ID"] = name
@@ -147,6 +148,12 @@ class Round:
 
     def kill_mount(self):
         self.mount.process.kill()
+
+    def catch_with_claims(self, name):
+        """Waits a little for the moment in which that collector has claims; often there is one."""
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end and not self.cluster.count(f"{self.prefix}/processing/{name}-"):
+            pass
 
     def set_clock(self, name, seconds):
         shift_clock(self.clocks[name][0], seconds)

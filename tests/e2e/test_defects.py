@@ -9,6 +9,7 @@ import base64
 import json
 import re
 import sys
+import time
 
 import pytest
 
@@ -46,8 +47,9 @@ def test_four_collectors_that_see_one_backlog_store_each_message_once_between_th
 
 
 def holds_claims(system, collector):
-    """Leaves it stopped if so."""
+    """Its claims, with which it is left stopped; none while it has none."""
     collector.pause()
+    time.sleep(0.1)  # what it has sent by now arrives
     found = system.keys("/processing/")
     if not found:
         collector.resume()

@@ -728,6 +728,7 @@ static struct recovered recover(struct etcd *c, int64_t max_retries)
 	struct recovered r = {0};
 
 	CHECK_EQ_INT(queue_recover(c, max_retries, &r, &e), 0);
+	map_release(&r.alive);
 	return r;
 }
 
@@ -842,6 +843,7 @@ static void *recover_now(void *arg)
 	struct err mine;
 
 	x->err = queue_recover(x->c, 3, &x->r, &mine);
+	map_release(&x->r.alive);
 	return NULL;
 }
 
@@ -884,6 +886,7 @@ static void *recover_always(void *arg)
 			break;
 		j->rounds++;
 	}
+	map_release(&j->r.alive);
 	return NULL;
 }
 

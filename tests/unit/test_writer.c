@@ -765,11 +765,11 @@ TEST(a_damaged_store_is_told_and_not_written_over)
 	struct writer *w = NULL;
 
 	stage_put(d->c, key_data("h", "0", DAY_1, "01ARZ3NDEKTSV4RRFFQ69G5FAV").s, "junk");
-	CHECK_EQ_INT(STORE(d, {"0", "A", "", "u", DAY_1, "1"}), -EBADMSG);
+	CHECK_EQ_INT(STORE(d, {"0", "A", "", "u", DAY_1, "1"}), -EUCLEAN);
 	CHECK_EQ_STR(e.text, "h/0: no chunk");
 	CHECK_EQ_INT(stage_count(d->c, KEY_DATA), 1);
 	stage_put(d->c, key_gpu("h", "1").s, "junk");
-	CHECK_EQ_INT(writer_load(&w, d->c, &d->f, &d->h, HOUR, &e), -EBADMSG);
+	CHECK_EQ_INT(writer_load(&w, d->c, &d->f, &d->h, HOUR, &e), -EUCLEAN);
 	CHECK(strstr(e.text, "host h: identity: ") == e.text);
 	desk_free(d);
 }
@@ -789,7 +789,7 @@ TEST(a_dropped_segment_starts_anew)
 	load(d);
 	CHECK_EQ_INT(writer_stored_at(d->w, d->c, &d->f, &d->h, "0", DAY_1, &stored, &e), 0);
 	CHECK(stored >= before && stored <= wall_now_ns());
-	CHECK_EQ_INT(writer_stored_at(d->w, d->c, &d->f, &d->h, "9", DAY_1, &stored, &e), -EBADMSG);
+	CHECK_EQ_INT(writer_stored_at(d->w, d->c, &d->f, &d->h, "9", DAY_1, &stored, &e), -EUCLEAN);
 	l = read_gpu(d, "0");
 	incarnation = l.list[0].c.incarnation;
 	stage_delete(d->c, key_data("h", "0", DAY_1, l.list[0].key.ulid).s);
