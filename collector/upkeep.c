@@ -180,6 +180,16 @@ struct expiry {
 	struct err *e;
 };
 
+/* Clocks may be wrong by weeks; the lease of its newest idempotency keys runs on etcd's. While it
+ * lives the source was at work within MQ_DEDUP_TTL. */
+static bool was_at_work(struct upkeep *u, const struct producer *p)
+{
+	int64_t ttl_s = 0;
+	int r = p->leases[0] ? etcd_lease_keepalive(u->etcd, p->leases[0], &ttl_s, NULL) : 0;
+
+	return r || ttl_s > 0;
+}
+
 /* What it has published stays counted, in the total. */
 static int end_producer(struct upkeep *u, const struct producer *p, struct err *e)
 {
@@ -229,7 +239,8 @@ static int expire_producer(const struct etcd_kv *kv, void *arg)
 	memcpy(source, kv->key.p + skip, len);
 	source[len] = '\0';
 	if (producer_decode(source, kv, &p, NULL) ||
-	    p.updated_ns > wall_now_ns() - UPKEEP_IDLE_PRODUCER_S * NS_PER_SEC)
+	    p.updated_ns > wall_now_ns() - UPKEEP_IDLE_PRODUCER_S * NS_PER_SEC ||
+	    was_at_work(x->u, &p))
 		return 0;
 	log_info("source %s (%s) has been idle for 30 days; its record is dropped", source, p.name);
 	return end_producer(x->u, &p, x->e);

@@ -15,7 +15,8 @@ from rows import fleet, write_csv
 
 RATE = 4000            # rows per second of a streamer
 ROUND_TAKES_S = 90     # at most; then everything that may hang is aborted
-EXITS = {"streamer": {0, 1, 3}, "collector": {0, 1}}  # after SIGTERM in the middle
+# After SIGTERM, which may come before the program has begun.
+EXITS = {"streamer": {0, 1, 3, -signal.SIGTERM}, "collector": {0, 1, -signal.SIGTERM}}
 
 
 @dataclass
