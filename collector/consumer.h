@@ -62,7 +62,6 @@ struct host {
 	struct hold hold;
 	int64_t mark_rev; /* the queue's mirror must have passed it */
 	struct writer *state;
-	struct mono completed; /* last time */
 };
 
 /* A key of the queue that is no message. */
