@@ -227,8 +227,7 @@ static int open_session(struct collector *k, struct err *e)
 	process_describe(id, who);
 	key = key_consumer(id);
 	consumer_init(&k->consumer, k->etcd, id, (unsigned)k->conf.collector_workers,
-		      k->conf.collector_flush_interval);
-	k->consumer.max_retries = k->conf.mq_max_retries;
+		      k->conf.collector_flush_interval, k->conf.mq_max_retries);
 	r = session_open(&k->session, k->etcd, key.s, slice_str(who),
 			 k->conf.mq_processing_timeout / 1000, &daemon_stop_flag, on_lost,
 			 &k->consumer, e);
@@ -276,15 +275,10 @@ static void check_workers(struct collector *k)
 	}
 }
 
-/* Takes over what a recovery has found out (consumer.h). */
 static void note_recovery(struct consumer *c, struct recovered *rec)
 {
 	consumer_lock(c);
-	map_release(&c->alive);
-	c->alive = rec->alive;
-	rec->alive = MAP_INIT;
-	c->recovery_listed_rev = rec->listed_rev;
-	c->recovered_rev = MAX(c->recovered_rev, rec->revision);
+	group_note_recovery(&c->group, rec);
 	consumer_wake(c);
 	consumer_unlock(c);
 }
@@ -350,11 +344,12 @@ static bool serve(struct collector *k)
 		if (!c->lost && !daemon_stopping())
 			consumer_wait(c, LOOK_MS);
 		over = c->lost || daemon_stopping();
-		due = c->members_listed && (c->want_recovery || !mono_ms_until(k->next_recovery));
-		c->want_recovery = c->want_recovery && !due;
+		due = c->group.members_listed &&
+		      (c->group.want_recovery || !mono_ms_until(k->next_recovery));
+		c->group.want_recovery = c->group.want_recovery && !due;
 		max_retries = c->dead_full ? INT64_MAX : k->conf.mq_max_retries;
 		idle = consumer_idle(c);
-		misfits = c->n_misfits > 0 && !c->dead_full;
+		misfits = c->backlog.n_misfits > 0 && !c->dead_full;
 		check_workers(k);
 		consumer_unlock(c);
 		if (over)

@@ -288,7 +288,7 @@ static void *run(void *arg)
 	consumer_lock(c);
 	while (!u->stop) {
 		struct mono next = mono_in_ms(LOOK_MS);
-		bool first = c->members_listed && c->n_members && !strcmp(c->members[0], c->id);
+		bool first = group_is_first(&c->group);
 
 		consumer_unlock(c);
 		look(u, first);

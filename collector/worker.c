@@ -350,7 +350,7 @@ static size_t gather(struct worker *w, struct host *first, struct claim *claims,
 
 	consumer_lock(c);
 	while (h) {
-		bool alone = consumer_is_redelivery(h);
+		bool alone = backlog_first_is_redelivery(h);
 		size_t took =
 			consumer_take(c, h, claims + n, max - n, w->conf.buffer_bytes - bytes);
 
@@ -445,7 +445,7 @@ static int take_turn(struct worker *w, struct host *h, struct err *e)
 		h->mine = true;
 		h->empty = false;
 		h->hold = hold;
-		h->mark_rev = MAX(hold.rev, c->recovered_rev);
+		h->mark_rev = MAX(hold.rev, c->group.recovered_rev);
 		h->sweep = mono_in_ms(sweep_every_ms(w));
 	}
 	consumer_done(c, h, r ? RETRY_MS : 0);
