@@ -137,6 +137,9 @@ int tree_snapshot(struct tree *t, struct node *n, struct strbuf *ret,
 int tree_read_rows(struct tree *t, struct node *n, int64_t offset, size_t size,
 		   struct strbuf *ret) must_check;
 
+/* The unit of a metric's value; a literal. -ENODATA: not a metric, or its unit is not known. */
+int tree_unit(struct tree *t, struct node *n, const char **ret) must_check;
+
 int64_t tree_revision(struct tree *t);
 /* Counters for .meta/status and /metrics. */
 struct tree_stats {

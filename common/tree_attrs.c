@@ -30,6 +30,17 @@ static void times_of_host(const struct host *h, struct attr *a)
 	}
 }
 
+static void times_of_facet(const struct facet *f, struct attr *a)
+{
+	map_each (&f->below, i)
+		times_of_facet(f->below.entries[i].value, a);
+	map_each (&f->members, i) {
+		const struct gpu *g = f->members.entries[i].value;
+
+		set_times(a, g->last_ns, g->stored_ns, g->revision);
+	}
+}
+
 static void times_of(const struct place *p, enum scope scope, struct attr *a)
 {
 	const struct gpu *g = p->gpu;
@@ -44,6 +55,9 @@ static void times_of(const struct place *p, enum scope scope, struct attr *a)
 		break;
 	case OF_HOST:
 		times_of_host(p->host, a);
+		break;
+	case OF_FACET:
+		times_of_facet(p->facet, a);
 		break;
 	case OF_IDENTITY:
 		set_times(a, g->ident->id->as_of_ns, g->ident->id->as_of_ns, g->ident_rev);
@@ -63,9 +77,17 @@ static void times_of(const struct place *p, enum scope scope, struct attr *a)
 
 static uint32_t links_of(enum kind_id k, const struct place *p)
 {
+	const struct facet *f = NULL;
+
 	switch (k) {
 	case K_ROOT:
-		return 2 + 2 + model_hosts(p->t->model);
+		return 2 + 4 + model_hosts(p->t->model);
+	case K_BY_MODEL:
+	case K_BY_POD:
+		f = facet_below(&p->t->model->facets, k == K_BY_POD ? FACET_POD : FACET_MODEL);
+		return 2 + (f ? map_count(&f->below) : 0);
+	case K_NAMESPACE:
+		return 2 + map_count(&p->facet->below);
 	case K_HOST:
 		return 2 + p->host->listed;
 	case K_GPU:
@@ -151,6 +173,33 @@ int tree_attr(struct tree *t, struct node *n, struct attr *ret)
 	r = node_place(t, n, &p);
 	if (!r)
 		place_attr(n->kind, &p, n->ino, ret);
+	pthread_rwlock_unlock(&t->lock);
+	return r;
+}
+
+static int unit_locked(struct tree *t, struct node *n, const char **ret)
+{
+	struct place p;
+	const char *unit;
+	int r = node_place(t, n, &p);
+
+	if (r)
+		return r;
+	unit = metric_unit(p.gpu->ident->id->series[p.series].metric);
+	if (!strcmp(unit, "-"))
+		return -ENODATA;
+	*ret = unit;
+	return 0;
+}
+
+int tree_unit(struct tree *t, struct node *n, const char **ret)
+{
+	int r;
+
+	if (kinds[n->kind].scope != OF_SERIES)
+		return -ENODATA;
+	pthread_rwlock_rdlock(&t->lock);
+	r = unit_locked(t, n, ret);
 	pthread_rwlock_unlock(&t->lock);
 	return r;
 }

@@ -225,6 +225,16 @@ void link_gpu(struct strbuf *out, struct place *p)
 	strbuf_addf(out, "../%s/%s", p->host->name, p->gpu->name);
 }
 
+void link_gpu_of_model(struct strbuf *out, struct place *p)
+{
+	strbuf_addf(out, "../../%s/%s", p->gpu->host->name, p->gpu->name);
+}
+
+void link_gpu_of_pod(struct strbuf *out, struct place *p)
+{
+	strbuf_addf(out, "../../../%s/%s", p->gpu->host->name, p->gpu->name);
+}
+
 void link_newest(struct strbuf *out, struct place *p)
 {
 	char name[SEGMENT_NAME_MAX];

@@ -17,6 +17,8 @@ static const char readme[] =
 	"  telemetry.csv          the newest log; history/ has all of them\n"
 	"<host>/latest.csv        the latest of all GPUs of a host\n"
 	".by-uuid/<uuid>          where a GPU is now\n"
+	".by-model/<model>/       links to the GPUs of a model\n"
+	".by-pod/<ns>/<pod>/      links to the GPUs that a pod uses now\n"
 	".meta/                   version, revision, status; gpus.json, latest.csv and\n"
 	"                         latest.prom of the whole cluster\n"
 	"\n"

@@ -2,7 +2,7 @@
  *
  * tree.c         operations: staged, applied to a model, published
  * tree_model.c   the model: hosts → gpus → { series, segments → chunk records }
- * tree_series.c, tree_segments.c
+ * tree_series.c, tree_segments.c, tree_facets.c
  * tree_publish.c what readers see of it, and what changed
  * tree_kinds.c   what a path can be: a table
  * tree_nodes.c   nodes, look-up, listing
@@ -108,6 +108,8 @@ struct gpu {
 	uint32_t n_holders;
 	char *uuid_name; /* encoded; NULL: none */
 	struct gpu *uuid_next;
+	char **filed; /* paths in the model's facets that lead to it */
+	uint32_t n_filed;
 	struct gpu *dirty_next;
 	int64_t last_ns, stored_ns, revision; /* published: newest latest, newest commit */
 	uint64_t listed_as;                   /* incarnation that readers know */
@@ -124,9 +126,19 @@ struct host {
 	struct host *gone_next;
 };
 
+/* A folder of GPUs that have something in common, in folders of folders: "model"/<model>,
+ * "pod"/<namespace>/<pod>. */
+struct facet {
+	struct map below;   /* name → facet */
+	struct map members; /* "host:gpu" → gpu */
+};
+#define FACET_MODEL "model"
+#define FACET_POD   "pod"
+
 struct model {
 	struct map hosts;
 	struct map uuids; /* encoded uuid → first gpu of a list */
+	struct facet facets;
 	struct gpu *dirty;
 	int64_t last_ns;    /* newest of all GPUs' */
 	int64_t stored_ns;  /* newest commit ever seen */
@@ -187,6 +199,13 @@ struct segment *gpu_add_segment(struct gpu *g, int64_t start, uint64_t incarnati
 void segment_free(struct segment *s);
 void segment_insert(struct segment *s, const struct chunk_rec *rec);
 bool segment_drop(struct segment *s, const uint8_t id[TEXT_ID_LEN]);
+
+/* ---- facets ---- */
+/* Files a GPU anew where its newest sample or its identity says something else of it. */
+void gpu_file(struct model *m, struct gpu *g);
+void gpu_release_filed(struct gpu *g);
+const struct facet *facet_below(const struct facet *f, const char *name); /* f may be NULL */
+void facet_release(struct facet *f);
 
 /* ---- what readers see ---- */
 
@@ -268,6 +287,7 @@ struct place {
 	const struct host *host;
 	const struct gpu *gpu;
 	const struct segment *segment;
+	const struct facet *facet;
 	uint32_t series;
 	int64_t now_ns;
 	int64_t until_ns; /* lowered by contents that change with the clock */
@@ -296,6 +316,8 @@ void file_gpu_prom(struct strbuf *out, struct place *p);
 void file_stat(struct strbuf *out, struct place *p);
 void file_metric(struct strbuf *out, struct place *p);
 void link_gpu(struct strbuf *out, struct place *p);
+void link_gpu_of_model(struct strbuf *out, struct place *p);
+void link_gpu_of_pod(struct strbuf *out, struct place *p);
 void link_newest(struct strbuf *out, struct place *p);
 
 #define FILE_MAX ((size_t)1 << 30) /* of a file that is rendered whole */

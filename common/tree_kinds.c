@@ -5,11 +5,19 @@ static bool has_newest(const struct place *p);
 static bool find_host(struct place *p, const char *name);
 static bool find_gpu(struct place *p, const char *name);
 static bool find_uuid(struct place *p, const char *name);
+static bool find_model(struct place *p, const char *name);
+static bool find_namespace(struct place *p, const char *name);
+static bool find_pod(struct place *p, const char *name);
+static bool find_member(struct place *p, const char *name);
 static bool find_metric(struct place *p, const char *name);
 static bool find_segment(struct place *p, const char *name);
 static void each_host(const struct place *dir, struct listing *l);
 static void each_gpu(const struct place *dir, struct listing *l);
 static void each_uuid(const struct place *dir, struct listing *l);
+static void each_model(const struct place *dir, struct listing *l);
+static void each_namespace(const struct place *dir, struct listing *l);
+static void each_pod(const struct place *dir, struct listing *l);
+static void each_member(const struct place *dir, struct listing *l);
 static void each_metric(const struct place *dir, struct listing *l);
 static void each_segment(const struct place *dir, struct listing *l);
 
@@ -21,6 +29,16 @@ static void each_segment(const struct place *dir, struct listing *l);
 	{                                                                                          \
 		.parent = parent_, .scope = scope_, .type = NODE_FILE,                             \
 		.content = CONTENT_SNAPSHOT, .name = name_, .render = render_, ##__VA_ARGS__       \
+	}
+#define FACET_(parent_, find_, each_)                                                              \
+	{                                                                                          \
+		.parent = parent_, .scope = OF_FACET, .type = NODE_DIR, .find = find_,             \
+		.each = each_                                                                      \
+	}
+#define MEMBER_(parent_, render_)                                                                  \
+	{                                                                                          \
+		.parent = parent_, .scope = OF_GPU, .type = NODE_LINK, .render = render_,          \
+		.find = find_member, .each = each_member                                           \
 	}
 
 const struct kind kinds[N_KINDS] = {
@@ -43,6 +61,13 @@ const struct kind kinds[N_KINDS] = {
 			 .render = link_gpu,
 			 .find = find_uuid,
 			 .each = each_uuid},
+	[K_BY_MODEL] = DIR_(K_ROOT, OF_TREE, ".by-model"),
+	[K_MODEL] = FACET_(K_BY_MODEL, find_model, each_model),
+	[K_MODEL_LINK] = MEMBER_(K_MODEL, link_gpu_of_model),
+	[K_BY_POD] = DIR_(K_ROOT, OF_TREE, ".by-pod"),
+	[K_NAMESPACE] = FACET_(K_BY_POD, find_namespace, each_namespace),
+	[K_POD] = FACET_(K_NAMESPACE, find_pod, each_pod),
+	[K_POD_LINK] = MEMBER_(K_POD, link_gpu_of_pod),
 	[K_HOST] = {.parent = K_ROOT,
 		    .scope = OF_HOST,
 		    .type = NODE_DIR,
@@ -110,6 +135,35 @@ static bool find_uuid(struct place *p, const char *name)
 {
 	p->gpu = model_uuid(p->t->model, name);
 	p->host = p->gpu ? p->gpu->host : NULL;
+	return p->gpu;
+}
+
+static const struct facet *all_of(const struct place *p, const char *facet)
+{
+	return facet_below(&p->t->model->facets, facet);
+}
+
+static bool find_model(struct place *p, const char *name)
+{
+	p->facet = facet_below(all_of(p, FACET_MODEL), name);
+	return p->facet;
+}
+
+static bool find_namespace(struct place *p, const char *name)
+{
+	p->facet = facet_below(all_of(p, FACET_POD), name);
+	return p->facet;
+}
+
+static bool find_pod(struct place *p, const char *name)
+{
+	p->facet = facet_below(p->facet, name);
+	return p->facet;
+}
+
+static bool find_member(struct place *p, const char *name)
+{
+	p->gpu = map_get_str(&p->facet->members, name);
 	return p->gpu;
 }
 
@@ -194,6 +248,41 @@ static void each_uuid(const struct place *dir, struct listing *l)
 	map_each (uuids, i)
 		if (find_uuid(&p, uuids->entries[i].key))
 			add_item(l, &p, uuids->entries[i].key);
+}
+
+static void each_below(const struct place *dir, const struct facet *f, struct listing *l)
+{
+	struct place p = *dir;
+
+	for (uint32_t i = 0; f && i < map_count(&f->below); i++) {
+		p.facet = f->below.entries[i].value;
+		add_item(l, &p, f->below.entries[i].key);
+	}
+}
+
+static void each_model(const struct place *dir, struct listing *l)
+{
+	each_below(dir, all_of(dir, FACET_MODEL), l);
+}
+
+static void each_namespace(const struct place *dir, struct listing *l)
+{
+	each_below(dir, all_of(dir, FACET_POD), l);
+}
+
+static void each_pod(const struct place *dir, struct listing *l)
+{
+	each_below(dir, dir->facet, l);
+}
+
+static void each_member(const struct place *dir, struct listing *l)
+{
+	struct place p = *dir;
+
+	map_each (&dir->facet->members, i) {
+		p.gpu = dir->facet->members.entries[i].value;
+		add_item(l, &p, dir->facet->members.entries[i].key);
+	}
 }
 
 static void each_metric(const struct place *dir, struct listing *l)

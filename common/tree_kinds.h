@@ -17,6 +17,13 @@ enum kind_id {
 	K_META_PROM,
 	K_BY_UUID,
 	K_UUID_LINK,
+	K_BY_MODEL,
+	K_MODEL,
+	K_MODEL_LINK,
+	K_BY_POD,
+	K_NAMESPACE,
+	K_POD,
+	K_POD_LINK,
 	K_HOST,
 	K_HOST_LATEST,
 	K_GPU,
@@ -43,6 +50,7 @@ enum scope {
 	OF_PROGRAM, /* does not change */
 	OF_TREE,
 	OF_HOST,
+	OF_FACET,
 	OF_IDENTITY, /* of the GPU: changes with it only */
 	OF_GPU,
 	OF_SERIES,

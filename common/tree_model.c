@@ -12,6 +12,7 @@ void gpu_free(struct gpu *g)
 	free(g->holders);
 	free(g->order);
 	free(g->uuid_name);
+	gpu_release_filed(g);
 	free(g->name);
 	ident_unref(g->ident);
 	free(g);
@@ -39,6 +40,7 @@ void model_free(struct model *m)
 		host_free(m->hosts.entries[i].value);
 	map_release(&m->hosts);
 	map_release(&m->uuids);
+	facet_release(&m->facets);
 	free(m);
 }
 

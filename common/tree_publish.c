@@ -330,6 +330,7 @@ static void publish_gpu(struct model *m, struct gpu *g, struct changes *ch)
 	publish_segments(m, g, ch);
 	publish_series(m, g, ch);
 	sum_up(m, g);
+	gpu_file(m, g);
 	m->stored_ns = MAX(m->stored_ns, g->stored_ns);
 	if (!g->ident && !g->n_segments)
 		remove_gpu(m, g, ch);

@@ -1,17 +1,16 @@
 #include "ops.h"
 
 #include <fcntl.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "background.h"
 #include "dir.h"
+#include "strbuf.h"
+#include "xattr.h"
 
 #define MAX_BACKGROUND 256
 #define LINK_MAX_BYTES 4096
-#define XATTR_REV      "user.gputel.rev"
 
 static struct fs *fs_of(fuse_req_t req)
 {
@@ -146,46 +145,46 @@ static void fs_statfs(fuse_req_t req, fuse_ino_t ino)
 	fuse_reply_statfs(req, &st);
 }
 
-static void reply_xattr(fuse_req_t req, const char *value, size_t len, size_t size)
+static void reply_xattr(fuse_req_t req, int r, const struct strbuf *value, size_t size)
 {
-	if (size == 0)
-		fuse_reply_xattr(req, len);
-	else if (size < len)
+	if (r < 0)
+		entry_error(req, r);
+	else if (size == 0)
+		fuse_reply_xattr(req, value->len);
+	else if (size < value->len)
 		fuse_reply_err(req, ERANGE);
 	else
-		fuse_reply_buf(req, value, len);
+		fuse_reply_buf(req, value->s, value->len);
 }
 
 static void fs_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
-	struct fs *fs = fs_of(req);
-	struct inode *i;
-	struct attr a;
-	char text[24];
+	struct inode *i = known(req, ino);
+	struct strbuf value;
 	int r;
 
-	if (strcmp(name, XATTR_REV)) {
-		fuse_reply_err(req, ENODATA);
-		return;
-	}
-	i = known(req, ino);
 	if (!i)
 		return;
-	r = tree_attr(fs->tree, i->node, &a);
-	inode_put(fs->inodes, i);
-	if (r < 0) {
-		entry_error(req, r);
-		return;
-	}
-	r = snprintf(text, sizeof(text), "%" PRId64, a.revision);
-	reply_xattr(req, text, (size_t)r, size);
+	strbuf_init(&value, XATTR_MAX);
+	r = xattr_get(fs_of(req)->tree, i->node, name, &value);
+	inode_put(fs_of(req)->inodes, i);
+	reply_xattr(req, r, &value, size);
+	strbuf_release(&value);
 }
 
-/* .rev is read by name and not listed: it changes with each commit, and a copy that compares
- * attributes would never settle. */
 static void fs_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
-	reply_xattr(req, "", 0, size);
+	struct inode *i = known(req, ino);
+	struct strbuf names;
+	int r;
+
+	if (!i)
+		return;
+	strbuf_init(&names, XATTR_MAX);
+	r = xattr_list(fs_of(req)->tree, i->node, &names);
+	inode_put(fs_of(req)->inodes, i);
+	reply_xattr(req, r, &names, size);
+	strbuf_release(&names);
 }
 
 /* ---- contents ---------------------------------------------------------------------------------
