@@ -194,7 +194,9 @@ const struct conf_var conf_vars[] = {
 	VALUE("STREAMER_BATCH_SIZE", NUMBER, streamer_batch_size, "8192", 1, 8192, STREAMER,
 	      HELP("most rows in a message")),
 	VALUE("STREAMER_FLUSH_INTERVAL", DURATION, streamer_flush_interval, "200ms", 1 * MS, HOUR,
-	      STREAMER, HELP("longest that a row waits for its message")),
+	      STREAMER,
+	      HELP("longest that a row waits for its message; 1 ms for each host in a window where "
+		   "that is more")),
 	VALUE("STREAMER_BUFFER", SIZE, streamer_buffer, "64MiB", 64 * KIB, TIB, STREAMER,
 	      HELP("most bytes of rows read ahead")),
 	STRING("STREAMER_ID", streamer_id, NULL, STREAMER, .check = check_id,

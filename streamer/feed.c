@@ -11,7 +11,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { STAMPS = 64, CLOCK_EVERY = 256 };
+enum {
+	STAMPS = 64,
+	CLOCK_EVERY = 256,
+	HOSTS_PER_S = 1000, /* messages that etcd takes from all streamers with ease */
+};
 
 /* Reading fills one window while the publishing thread works on the other. */
 struct feed {
@@ -29,7 +33,8 @@ struct feed {
 	bool has_header;
 	struct pace pace;
 	struct window *filling;
-	struct mono flush_at; /* of the filling window, once it has a row */
+	struct mono flush_at;       /* of the filling window, once it has a row */
+	_Atomic int64_t stretch_ms; /* how often all hosts of a window may have a message */
 	unsigned since_clock;
 	struct { /* --time now: one present per source stamp */
 		int64_t source_ns, now_ns;
@@ -100,6 +105,21 @@ static int ensure_publisher(struct feed *f, struct err *e)
 	return 0;
 }
 
+/* Each window makes a message for each host in it. So many of them that etcd would do little else
+ * are gathered for longer, and become larger instead. */
+static void stretch(struct feed *f, size_t hosts)
+{
+	int64_t ms = (int64_t)hosts * 1000 / HOSTS_PER_S, before = f->stretch_ms;
+	bool is = ms > f->conf->flush_ms, was = before > f->conf->flush_ms;
+
+	f->stretch_ms = ms;
+	if (is && (!was || ms > 2 * before))
+		log_info("%s: rows of %zu hosts at a time: they are gathered for %lld ms",
+			 f->conf->path, hosts, (long long)ms);
+	else if (was && !is)
+		log_info("%s: rows are gathered for STREAMER_FLUSH_INTERVAL again", f->conf->path);
+}
+
 static int publish(struct feed *f, const struct window *w, struct err *e)
 {
 	int64_t duplicates = f->publisher_open ? f->publisher.stats.duplicate_rows : 0;
@@ -111,6 +131,8 @@ static int publish(struct feed *f, const struct window *w, struct err *e)
 		r = publisher_window(&f->publisher, w, e);
 	if (!r)
 		f->stats->duplicate += f->publisher.stats.duplicate_rows - duplicates;
+	if (!r)
+		stretch(f, f->publisher.grouping.hosts);
 	return r;
 }
 
@@ -254,7 +276,7 @@ static int add_row(struct feed *f, const struct sample *s, const struct csv_reco
 			"it is published again as it is now",
 			f->conf->path, (long long)rec->line);
 	if (!f->filling->n)
-		f->flush_at = mono_in_ms(f->conf->flush_ms);
+		f->flush_at = mono_in_ms(MAX(f->conf->flush_ms, f->stretch_ms));
 	time = f->conf->time_now ? present(f, s->time.ns) : s->time;
 	window_add(f->filling, s, time, rec->end, rec->next_line);
 	return 0;

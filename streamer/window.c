@@ -175,15 +175,15 @@ void window_group(const struct window *w, int64_t batch_size, int64_t segment_ns
 		  struct grouping *ret)
 {
 	struct cut c = {.w = w, .segment_ns = segment_ns, .pairs = MAP_INIT};
-	size_t *starts = xmalloc((w->series + 2) * sizeof(*starts)), hosts;
+	size_t *starts = xmalloc((w->series + 2) * sizeof(*starts));
 
 	ret->n = 0;
 	ret->order = xrealloc(ret->order, (w->n + 1) * sizeof(*ret->order));
 	c.gpu_mark = xcalloc(w->series + 1, sizeof(*c.gpu_mark));
 	c.gpu_segment = xcalloc(w->series + 1, sizeof(*c.gpu_segment));
 	c.series_mark = xcalloc(w->series + 1, sizeof(*c.series_mark));
-	hosts = order_by_host(w, ret->order, starts);
-	for (size_t h = 0; h < hosts; h++)
+	ret->hosts = order_by_host(w, ret->order, starts);
+	for (size_t h = 0; h < ret->hosts; h++)
 		cut_host(&c, ret, starts[h], starts[h + 1], batch_size);
 	map_release(&c.pairs);
 	free(c.series_mark);

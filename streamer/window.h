@@ -45,6 +45,7 @@ struct grouping {
 	uint32_t *order; /* indexes of the window's rows */
 	struct group *groups;
 	size_t n, cap;
+	size_t hosts;
 };
 
 void window_init(struct window *w);

@@ -126,6 +126,21 @@ def test_standard_input_is_new_at_each_run(system, tmp_path):
     assert_history(system.mount(), Expected(rows + rows))
 
 
+def test_rows_of_many_hosts_are_gathered_for_longer(system, tmp_path):
+    lines = write_csv(tmp_path / "a.csv", fleet(200, hosts=50, gpus=1, metrics=1)).read_bytes().splitlines(keepends=True)
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as cat:
+        streamer = system.streamer("--csv", "-", stdin=cat.stdout, STREAMER_FLUSH_INTERVAL="10ms")
+        cat.stdin.write(b"".join(lines[:101]))
+        cat.stdin.flush()
+        wait_until(lambda: "rows of 50 hosts at a time: they are gathered for 50 ms" in streamer.log(), 10, "it says so")
+        cat.stdin.write(lines[101])
+        cat.stdin.flush()
+        wait_until(lambda: "gathered for STREAMER_FLUSH_INTERVAL again" in streamer.log(), 10, "one host is few")
+        cat.stdin.write(b"".join(lines[102:]))
+        cat.stdin.close()
+        assert streamer.wait() == 0
+
+
 def test_a_pipe_is_published_as_it_comes(system, tmp_path):
     system.collector()
     mount = system.mount()

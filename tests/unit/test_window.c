@@ -117,6 +117,7 @@ static void check_hosts_in_order(const struct sample_window *s)
 {
 	const struct window *w = &s->w;
 	uint32_t newest = 0;
+	size_t hosts = s->g.n > 0;
 
 	for (size_t i = 1; i < s->g.n; i++) {
 		const struct group *a = &s->g.groups[i - 1], *b = &s->g.groups[i];
@@ -127,8 +128,10 @@ static void check_hosts_in_order(const struct sample_window *s)
 		} else {
 			CHECK(first > newest);
 			newest = first;
+			hosts++;
 		}
 	}
+	CHECK_EQ_INT(s->g.hosts, hosts);
 }
 
 static size_t distinct(const struct sample_window *s, const struct group *x)
