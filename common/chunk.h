@@ -23,6 +23,11 @@
  * | 0x80 if it lay more than 10 minutes ahead of `stored`, varint row (counted from first_seq),
  * varint attribution, lstr value. The body's series indexes count these entries.
  * A fresh chunk has no commits: its one revision is its key's create revision.
+ * The table of a merged chunk covers all its rows, in their order; revisions do not fall. Commits
+ * older than CHUNK_COMMITS_NS are folded so that the table stays small: an entry that has the same
+ * revision as the one behind it stands for rows of several older commits, of which only is known
+ * that they are of an earlier revision. Where a series has its latest row no entry is folded over
+ * it, so that the revision of each latest is what it always was.
  *
  * Body: columns.h, in the data key if it takes at most CHUNK_INLINE_MAX, else under the body key.
  *
@@ -35,10 +40,12 @@
 #include "batch.h"
 #include "columns.h"
 
-#define CHUNK_INLINE_MAX 2048
-#define CHUNK_BODY_MAX   (64 * 1024)
-#define CHUNK_ROWS_MAX   (1 << 20)
-#define CHUNK_AHEAD_NS   (600 * 1000000000LL) /* law 3: further ahead of storing is not latest */
+#define CHUNK_INLINE_MAX  2048
+#define CHUNK_BODY_MAX    (64 * 1024)
+#define CHUNK_ROWS_MAX    (1 << 20)
+#define CHUNK_COMMITS_MAX 1024                 /* entries of the commit table */
+#define CHUNK_COMMITS_NS  (600 * 1000000000LL) /* commits are told apart at least so long */
+#define CHUNK_AHEAD_NS    (600 * 1000000000LL) /* law 3: further ahead of storing is not latest */
 
 struct chunk_series {
 	uint32_t id; /* in the identity */
@@ -68,6 +75,12 @@ struct chunk {
 	uint32_t body_len, raw_len, body_crc;
 	struct slice inline_body;
 };
+
+/* Entry i of the commit table stands for older commits than its revision says. */
+static inline bool chunk_commit_is_folded(const struct chunk *c, uint32_t i)
+{
+	return i + 1 < c->n_commits && c->commits[i].revision == c->commits[i + 1].revision;
+}
 
 /* Encodes rows into *ret_body (compressed where that is smaller) and fills body_len, raw_len,
  * body_crc, zstd, has_inline_body of c. Rows index c's series entries and attributions. */
