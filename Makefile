@@ -36,7 +36,7 @@ DAEMONS := $(foreach p,$(PROGRAMS),$(if $(wildcard $(p)/main.c),$(p)))
 MODULES := $(filter-out %/main.o,$(call objects,streamer/*.c collector/*.c))
 TESTLIB := $(call objects,tests/lib/*.c)
 UNITS   := $(patsubst %.c,$(B)/%,$(sort $(wildcard tests/unit/test_*.c)))
-ALL_OBJ := $(call objects,$(foreach d,common tests/lib tests/unit $(PROGRAMS),$(d)/*.c))
+ALL_OBJ := $(call objects,$(foreach d,common tests/lib tests/unit tests/bench $(PROGRAMS),$(d)/*.c))
 
 .PHONY: all $(PROGRAMS) deps run test test-unit test-e2e check clean bench chaos soak
 .DELETE_ON_ERROR:
@@ -112,9 +112,17 @@ check: all $(UNITS)
 soak: all
 	GPUTEL_SOAK=1 GPUTEL_BIN=$(abspath $(BIN)) $(PYTHON) -m pytest -q -m soak tests/e2e
 
-bench chaos: all
-	@$(if $(wildcard tests/$@/run),GPUTEL_BIN=$(abspath $(BIN)) tests/$@/run,\
-	echo "tests/$@/run does not exist"; exit 1)
+chaos: all
+	@GPUTEL_BIN=$(abspath $(BIN)) tests/chaos/run
+
+PROBE := $(B)/tests/bench/probe
+
+$(PROBE): $(B)/tests/bench/probe.o $(B)/common.a
+	@echo "  LD      $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+bench: all $(PROBE)
+	@FULL=$(FULL) GPUTEL_BIN=$(abspath $(BIN)) BENCH_PROBE=$(abspath $(PROBE)) tests/bench/run
 
 # ---- running -----------------------------------------------------------------------------------
 
