@@ -222,9 +222,21 @@ struct etcd_mirror_ops {
 
 struct etcd_mirror;
 
+struct etcd_span {
+	const char *key, *end;
+};
+
 /* The range is [key, end). ops and arg must outlive the mirror. */
 int etcd_mirror_start(struct etcd_mirror **ret, struct etcd *c, const char *key, const char *end,
 		      const struct etcd_mirror_ops *ops, void *arg, struct err *e) must_check;
+/* The same of several ranges (at least one; end NULL: one key), listed at one revision. What one
+ * revision changed in several ranges comes in so many commits, mostly one right after the other;
+ * after an interruption a range may be ahead of the others for a moment, and rev grows within each
+ * range only. */
+int etcd_mirror_start_ranges(struct etcd_mirror **ret, struct etcd *c,
+			     const struct etcd_span *ranges, size_t n,
+			     const struct etcd_mirror_ops *ops, void *arg,
+			     struct err *e) must_check;
 void etcd_mirror_stop(struct etcd_mirror *m); /* ends its thread; NULL is fine */
 /* Asks for a fresh list, as after a gap that a reader saw. From any thread, callbacks included. */
 void etcd_mirror_relist(struct etcd_mirror *m);

@@ -9,9 +9,16 @@
 #define RETRY_MAX_MS  3000
 #define KEEP_BYTES    (1 << 20) /* larger buffers are given back when they are empty */
 
+/* One range and how far it was delivered. */
+struct part {
+	char *key, *end;
+	int64_t rev;
+};
+
 struct etcd_mirror {
 	struct etcd *client;
-	char *key, *end;
+	struct part *parts; /* each watched under its index + 1 as id */
+	size_t n_parts;
 	const struct etcd_mirror_ops *ops;
 	void *arg;
 	pthread_t thread;
@@ -21,7 +28,6 @@ struct etcd_mirror {
 	pthread_cond_t cond;  /* stop was set */
 
 	/* the thread's own */
-	int64_t rev;     /* everything up to it was delivered */
 	bool listed;     /* what was delivered is whole, and a watch can go on from it */
 	bool resuming;   /* a watch was interrupted since the list */
 	bool up;         /* as last reported */
@@ -38,6 +44,25 @@ struct etcd_mirror {
 static bool wanted(const struct etcd_mirror *m)
 {
 	return !atomic_load(&m->stop) && !atomic_load(&m->relist);
+}
+
+/* Everything up to it was delivered. */
+static int64_t delivered_rev(const struct etcd_mirror *m)
+{
+	int64_t rev = m->parts[0].rev;
+
+	for (size_t i = 1; i < m->n_parts; i++)
+		rev = MIN(rev, m->parts[i].rev);
+	return rev;
+}
+
+static int64_t newest_rev(const struct etcd_mirror *m)
+{
+	int64_t rev = 0;
+
+	for (size_t i = 0; i < m->n_parts; i++)
+		rev = MAX(rev, m->parts[i].rev);
+	return rev;
 }
 
 static void report_up(struct etcd_mirror *m, bool up)
@@ -78,13 +103,17 @@ static int list_kv(const struct etcd_kv *kv, void *arg)
 static int list_all(struct etcd_mirror *m, struct err *e)
 {
 	struct list l = {.mirror = m};
-	int r = etcd_each(m->client, m->key, m->end, 0, 0, list_kv, &l, &l.rev, e);
+	int r = 0;
 
+	for (size_t i = 0; i < m->n_parts && !r; i++)
+		r = etcd_each(m->client, m->parts[i].key, m->parts[i].end, l.rev, 0, list_kv, &l,
+			      &l.rev, e);
 	if (r)
 		return r;
 	list_begin(&l);
 	m->ops->list_end(l.rev, m->arg);
-	m->rev = l.rev;
+	for (size_t i = 0; i < m->n_parts; i++)
+		m->parts[i].rev = l.rev;
 	m->listed = true;
 	m->resuming = false;
 	return 0;
@@ -117,40 +146,40 @@ static int events_decode(struct etcd_mirror *m, const struct json *list, size_t 
 
 /* Hands out the events of each revision in one piece. What was seen already is dropped: etcd before
  * 3.4.25 can go back in time. */
-static void commit_all(struct etcd_mirror *m, size_t n)
+static void commit_all(struct etcd_mirror *m, struct part *part, size_t n)
 {
 	for (size_t i = 0, next; i < n; i = next) {
 		int64_t rev = m->events[i].kv.mod_rev;
 
 		for (next = i + 1; next < n && m->events[next].kv.mod_rev == rev;)
 			next++;
-		if (rev <= m->rev)
+		if (rev <= part->rev)
 			continue;
 		m->ops->commit(rev, &m->events[i], next - i, m->arg);
-		m->rev = rev;
+		part->rev = rev;
 	}
 }
 
-static int on_events(struct etcd_mirror *m, const struct json *list, size_t n)
+static int on_events(struct etcd_mirror *m, struct part *part, const struct json *list, size_t n)
 {
 	int r = events_decode(m, list, n);
 
 	if (!r)
-		commit_all(m, n);
+		commit_all(m, part, n);
 	if (m->mem.cap > KEEP_BYTES)
 		strbuf_release(&m->mem);
 	m->delivered = true;
 	return r;
 }
 
-static void on_progress(struct etcd_mirror *m, int64_t rev)
+static void on_progress(struct etcd_mirror *m, struct part *part, int64_t rev)
 {
+	int64_t before = delivered_rev(m);
+
 	m->delivered = true;
-	if (rev <= m->rev)
-		return;
-	m->rev = rev;
-	if (m->ops->progress)
-		m->ops->progress(rev, m->arg);
+	part->rev = MAX(part->rev, rev);
+	if (delivered_rev(m) > before && m->ops->progress)
+		m->ops->progress(delivered_rev(m), m->arg);
 }
 
 static int on_canceled(const struct json *result, struct err *e)
@@ -169,17 +198,21 @@ static int on_response(struct etcd_mirror *m, const struct json *doc, struct err
 {
 	const struct json *result = json_get(doc, "result");
 	const struct json *events = json_get(result, "events");
-	size_t n = json_count(events);
+	size_t n = json_count(events), part = 0;
 
 	if (!result)
 		return etcd_error(200, doc, e);
 	if (json_bool(json_get(result, "canceled")))
 		return on_canceled(result, e);
+	if (m->n_parts > 1)
+		part = (size_t)json_int(json_get(result, "watch_id"), 0) - 1;
+	if (part >= m->n_parts)
+		return err_set(e, -EBADMSG, "watch: answer without its id");
 	if (json_bool(json_get(result, "created")))
 		report_up(m, true);
 	else if (n == 0)
-		on_progress(m, etcd_header_revision(result));
-	return n ? on_events(m, events, n) : 0;
+		on_progress(m, &m->parts[part], etcd_header_revision(result));
+	return n ? on_events(m, &m->parts[part], events, n) : 0;
 }
 
 static int on_line(struct etcd_mirror *m, const char *p, size_t n)
@@ -222,17 +255,27 @@ static int on_idle(void *arg)
 	return wanted(arg) ? 0 : -EINTR;
 }
 
+/* One after the other in the same stream: the order in which etcd answers is that of revisions. */
+static void add_requests(struct strbuf *body, const struct etcd_mirror *m)
+{
+	for (size_t i = 0; i < m->n_parts; i++) {
+		strbuf_adds(body, "{\"create_request\":{");
+		etcd_add_key(body, m->client, "key", slice_str(m->parts[i].key));
+		etcd_add_end(body, m->client, m->parts[i].end);
+		strbuf_addf(body,
+			    ",\"start_revision\":\"%lld\",\"progress_notify\":true,"
+			    "\"watch_id\":\"%zu\"}}\n",
+			    (long long)m->parts[i].rev + 1, i + 1);
+	}
+}
+
 static int watch(struct etcd_mirror *m, struct err *e)
 {
 	struct strbuf body;
 	int r;
 
-	strbuf_init(&body, 4 * ETCD_KEY_MAX);
-	strbuf_adds(&body, "{\"create_request\":{");
-	etcd_add_key(&body, m->client, "key", slice_str(m->key));
-	etcd_add_end(&body, m->client, m->end);
-	strbuf_addf(&body, ",\"start_revision\":\"%lld\",\"progress_notify\":true}}",
-		    (long long)m->rev + 1);
+	strbuf_init(&body, 4 * ETCD_KEY_MAX * m->n_parts);
+	add_requests(&body, m);
 	strbuf_release(&m->line);
 	m->scanned = 0;
 	m->delivered = false;
@@ -254,9 +297,9 @@ static int watch(struct etcd_mirror *m, struct err *e)
 static int check_revision(struct etcd_mirror *m, struct err *e)
 {
 	struct etcd_reply reply = {0};
-	int r = etcd_get(m->client, m->key, NULL, 0, 0, ETCD_COUNT_ONLY, &reply, e);
+	int r = etcd_get(m->client, m->parts[0].key, NULL, 0, 0, ETCD_COUNT_ONLY, &reply, e);
 
-	if (!r && reply.revision < m->rev)
+	if (!r && reply.revision < newest_rev(m))
 		r = -ESTALE;
 	etcd_reply_release(&reply);
 	return r;
@@ -269,7 +312,7 @@ static void complain(struct etcd_mirror *m, int r, const struct err *e)
 	if (m->complained)
 		return;
 	m->complained = true;
-	log_warn("mirror of %s%s: %s", m->client->prefix, m->key,
+	log_warn("mirror of %s%s: %s", m->client->prefix, m->parts[0].key,
 		 e->text[0] ? e->text : strerror(-r));
 }
 
@@ -328,20 +371,39 @@ static void mirror_free(struct etcd_mirror *m)
 	pthread_cond_destroy(&m->cond);
 	pthread_mutex_destroy(&m->lock);
 	free(m->events);
-	free(m->key);
-	free(m->end);
+	for (size_t i = 0; i < m->n_parts; i++) {
+		free(m->parts[i].key);
+		free(m->parts[i].end);
+	}
+	free(m->parts);
 	free(m);
+}
+
+static void set_parts(struct etcd_mirror *m, const struct etcd_span *ranges, size_t n)
+{
+	m->parts = xcalloc(n, sizeof(*m->parts));
+	m->n_parts = n;
+	for (size_t i = 0; i < n; i++) {
+		m->parts[i].key = xstrdup(ranges[i].key);
+		m->parts[i].end = ranges[i].end ? xstrdup(ranges[i].end) : NULL;
+	}
 }
 
 int etcd_mirror_start(struct etcd_mirror **ret, struct etcd *c, const char *key, const char *end,
 		      const struct etcd_mirror_ops *ops, void *arg, struct err *e)
 {
+	return etcd_mirror_start_ranges(ret, c, &(struct etcd_span){key, end}, 1, ops, arg, e);
+}
+
+int etcd_mirror_start_ranges(struct etcd_mirror **ret, struct etcd *c,
+			     const struct etcd_span *ranges, size_t n,
+			     const struct etcd_mirror_ops *ops, void *arg, struct err *e)
+{
 	struct etcd_mirror *m = xcalloc(1, sizeof(*m));
 	int r;
 
 	m->client = c;
-	m->key = xstrdup(key);
-	m->end = end ? xstrdup(end) : NULL;
+	set_parts(m, ranges, n);
 	m->ops = ops;
 	m->arg = arg;
 	strbuf_init(&m->line, ETCD_REPLY_MAX);

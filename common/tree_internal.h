@@ -39,8 +39,9 @@ struct chunk_rec {
 	int64_t key_ns;          /* of its key */
 	int64_t first_seq, min_ns, max_ns, stored_ns;
 	int64_t revision; /* newest commit in it */
-	uint32_t rows : 31;
-	uint32_t sane : 1; /* has rows that are not ahead */
+	uint32_t rows : 30;
+	uint32_t sane : 1;  /* has rows that are not ahead */
+	uint32_t waits : 1; /* has series that the identity does not name yet: not shown */
 	uint32_t csv_bytes;
 };
 

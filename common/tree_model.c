@@ -140,10 +140,16 @@ struct gpu *model_uuid(const struct model *m, const char *uuid_name)
 	return best;
 }
 
+/* What waited for a newer identity has it now. */
 static void mark_segments(struct gpu *g)
 {
-	for (uint32_t i = 0; i < g->n_segments; i++)
-		g->segments[i]->dirty = true;
+	for (uint32_t i = 0; i < g->n_segments; i++) {
+		struct segment *s = g->segments[i];
+
+		s->dirty = true;
+		for (uint32_t j = 0; j < s->n; j++)
+			s->recs[j].waits = 0;
+	}
 }
 
 void model_put_identity(struct model *m, struct identity *id, int64_t mod_rev)
@@ -205,7 +211,14 @@ static struct chunk_rec rec_of(const struct data_key *key, const struct chunk *c
 	return rec;
 }
 
-/* ---- chunks ---------------------------------------------------------------------------------- */
+/* Where identity and chunk are watched apart, the chunk of a new series may come first. */
+static bool waits_for_identity(const struct gpu *g, const struct chunk *c)
+{
+	for (uint32_t i = 0; g->ident && i < c->n_series; i++)
+		if (c->series[i].id >= g->ident->id->n_series)
+			return true;
+	return false;
+}
 
 static bool is_plausible(const struct chunk *c)
 {
@@ -230,6 +243,7 @@ void model_put_chunk(struct model *m, const struct data_key *key, const struct c
 	g = gpu_get(m, key->host, key->gpu);
 	s = gpu_add_segment(g, c->segment_ns, c->incarnation);
 	s->identity = c->identity;
+	rec.waits = waits_for_identity(g, c);
 	segment_drop(s, rec.id);
 	segment_insert(s, &rec);
 	if (!gpu_counts_series(g, c->identity, create_rev))

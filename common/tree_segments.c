@@ -137,7 +137,7 @@ const struct chunk_rec *segment_next(const struct segment *s, uint32_t *i, int64
 	for (; *i < s->n; ++*i) {
 		const struct chunk_rec *rec = &s->recs[*i];
 
-		if (rec->first_seq > *seq)
+		if (rec->first_seq > *seq || (rec->first_seq == *seq && rec->waits))
 			return NULL;
 		if (rec->first_seq == *seq) {
 			*seq += rec->rows;

@@ -20,12 +20,14 @@ struct view {
 	struct etcd *etcd;
 	struct tree *tree;
 	struct etcd_mirror *mirror;
+	const struct hosts *hosts; /* to be shown */
 
 	/* The mirror's thread. */
 	struct map complained; /* keys whose value could not be decoded */
 	struct mono complaints_since;
 	int complaints;
 	struct mono list_began;
+	int64_t shown_rev; /* newest that was committed */
 
 	pthread_t thread; /* gaps and figures */
 	pthread_mutex_t lock;
@@ -61,6 +63,8 @@ static void put_chunk(struct view *v, const struct etcd_kv *kv)
 	struct data_key key;
 	struct err e = {"not a chunk's key"};
 
+	if (key_parse_data(kv->key, &key) == 0 && !hosts_match(v->hosts, key.host))
+		return;
 	if (key_parse_data(kv->key, &key) || chunk_decode(kv->value, &c, &e))
 		complain(v, kv->key, &e);
 	else
@@ -81,6 +85,8 @@ static void put_identity(struct view *v, const struct etcd_kv *kv)
 	struct slice host, gpu;
 	struct identity *id = NULL;
 
+	if (key_parse_gpu(kv->key, &host, &gpu) == 0 && !hosts_match(v->hosts, host))
+		return;
 	if (identity_decode(kv->value, &id, &e) == 0) {
 		if (key_parse_gpu(kv->key, &host, &gpu) == 0 && is_named(host, id->host) &&
 		    is_named(gpu, id->gpu)) {
@@ -170,6 +176,7 @@ static void on_list_end(int64_t rev, void *arg)
 	struct view *v = arg;
 
 	tree_list_end(v->tree, rev);
+	v->shown_rev = rev;
 	pthread_mutex_lock(&v->lock);
 	v->ready = true;
 	v->list_ms = mono_ms_since(v->list_began);
@@ -183,14 +190,16 @@ static void on_commit(int64_t rev, const struct etcd_event *events, size_t n, vo
 
 	for (size_t i = 0; i < n; i++)
 		apply(v, &events[i].kv, events[i].deleted);
-	tree_commit(v->tree, rev);
+	v->shown_rev = MAX(v->shown_rev, rev);
+	tree_commit(v->tree, v->shown_rev);
 }
 
 static void on_progress(int64_t rev, void *arg)
 {
 	struct view *v = arg;
 
-	tree_commit(v->tree, rev);
+	v->shown_rev = MAX(v->shown_rev, rev);
+	tree_commit(v->tree, v->shown_rev);
 }
 
 static const struct etcd_mirror_ops mirror_ops = {
@@ -265,6 +274,11 @@ static void status(struct strbuf *out, bool fresh, void *arg)
 	bool up = etcd_is_up(v->etcd, &since);
 
 	add_reachability(out, up, since);
+	if (v->hosts->n) {
+		strbuf_adds(out, "only_hosts=");
+		hosts_describe(v->hosts, out);
+		strbuf_addc(out, '\n');
+	}
 	pthread_mutex_lock(&v->lock);
 	v->asked_at = mono_now();
 	if (fresh && up)
@@ -366,6 +380,25 @@ static void view_free(struct view *v)
 int view_open(struct view **ret, struct etcd *c, int64_t stale_after_ms, size_t cache_bytes,
 	      struct err *e)
 {
+	static const struct hosts all;
+
+	return view_open_hosts(ret, c, stale_after_ms, cache_bytes, &all, e);
+}
+
+static int mirror_start(struct view *v, struct err *e)
+{
+	struct hosts_spans *spans = xcalloc(1, sizeof(*spans));
+	int r;
+
+	hosts_spans(v->hosts, spans);
+	r = etcd_mirror_start_ranges(&v->mirror, v->etcd, spans->list, spans->n, &mirror_ops, v, e);
+	free(spans);
+	return r;
+}
+
+int view_open_hosts(struct view **ret, struct etcd *c, int64_t stale_after_ms, size_t cache_bytes,
+		    const struct hosts *hosts, struct err *e)
+{
 	struct view *v = xcalloc(1, sizeof(*v));
 	struct tree_conf conf = {
 		.stale_after_ms = stale_after_ms,
@@ -377,9 +410,10 @@ int view_open(struct view **ret, struct etcd *c, int64_t stale_after_ms, size_t 
 	int r;
 
 	v->etcd = c;
+	v->hosts = hosts;
 	sync_init(v);
 	v->tree = tree_new(&conf);
-	r = etcd_mirror_start(&v->mirror, c, KEY_VIEW, KEY_VIEW_END, &mirror_ops, v, e);
+	r = mirror_start(v, e);
 	if (!r) {
 		r = -pthread_create(&v->thread, NULL, run, v);
 		if (r) {

@@ -5,6 +5,7 @@
 #define GPUTEL_VIEW_H
 
 #include "etcd.h"
+#include "hosts.h"
 #include "tree.h"
 
 struct view;
@@ -12,6 +13,9 @@ struct view;
 /* Opens and starts following; returns before the first list is in. */
 int view_open(struct view **ret, struct etcd *c, int64_t stale_after_ms, size_t cache_bytes,
 	      struct err *e) must_check;
+/* The same of these hosts only, which must outlive the view. */
+int view_open_hosts(struct view **ret, struct etcd *c, int64_t stale_after_ms, size_t cache_bytes,
+		    const struct hosts *hosts, struct err *e) must_check;
 void view_close(struct view *v); /* after etcd_cancel; NULL is fine */
 struct tree *view_tree(struct view *v);
 /* Waits until the first list is in, at most ms. */

@@ -49,7 +49,8 @@ static int set_argument(const char *value, void *arg, struct err *e)
 static const struct conf_option options[] = {
 	{"foreground", 'f', NULL, "stay in the foreground", set_foreground},
 	{"options", 'o', "OPTIONS",
-	 "as of mount(8): allow_other, default_permissions, uid=, gid=, umask=, mode=, fsname=, …",
+	 "as of mount(8): allow_other, default_permissions, uid=, gid=, umask=, mode=, "
+	 "fsname=, …; host=GLOB (repeatable): show only those hosts",
 	 set_mount_options},
 };
 
@@ -104,7 +105,8 @@ static int open_view(struct program *p, struct err *e)
 	r = etcd_open(&p->etcd, &conf, e);
 	if (r < 0)
 		return r;
-	return view_open(&p->view, p->etcd, p->conf.stale_after, (size_t)p->conf.fs_cache, e);
+	return view_open_hosts(&p->view, p->etcd, p->conf.stale_after, (size_t)p->conf.fs_cache,
+			       &p->options.hosts, e);
 }
 
 /* The mount appears with its content where etcd answers; without etcd it does not wait (law 6). */

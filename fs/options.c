@@ -19,6 +19,7 @@ void mount_options_release(struct mount_options *o)
 	free(TAKE_PTR(o->source));
 	free(TAKE_PTR(o->mountpoint));
 	free(TAKE_PTR(o->fsname));
+	hosts_release(&o->hosts);
 }
 
 static int parse_number(const char *name, const char *value, int base, unsigned long max,
@@ -107,6 +108,13 @@ static int set_default_permissions(struct mount_options *o, const char *value, s
 	return 0;
 }
 
+static int set_host(struct mount_options *o, const char *value, struct err *e)
+{
+	int r = hosts_add(&o->hosts, value, e);
+
+	return r < 0 ? err_prefix(e, -EINVAL, "mount option") : 0;
+}
+
 static int set_noexec(struct mount_options *o, const char *value, struct err *e)
 {
 	o->flags |= MS_NOEXEC;
@@ -131,6 +139,7 @@ static const struct option {
 	{"umask", true, set_umask},
 	{"mode", true, set_mode},
 	{"fsname", true, set_fsname},
+	{"host", true, set_host},
 	{"subtype", true, set_subtype},
 	{"noexec", false, set_noexec},
 	{"noatime", false, set_noatime},

@@ -7,7 +7,7 @@
 #ifndef GPUTEL_FS_OPTIONS_H
 #define GPUTEL_FS_OPTIONS_H
 
-#include "base.h"
+#include "hosts.h"
 
 #include <sys/types.h>
 
@@ -20,7 +20,8 @@ struct mount_options {
 	unsigned long flags; /* MS_* of mount(2) */
 	uid_t uid;
 	gid_t gid;
-	mode_t umask; /* taken away from 0444 and 0555 */
+	mode_t umask;       /* taken away from 0444 and 0555 */
+	struct hosts hosts; /* to be shown; none: all */
 };
 
 void mount_options_init(struct mount_options *o);
