@@ -6,6 +6,8 @@
 
 #define ENTRY_OVERHEAD (sizeof(struct entry) + 96) /* table, key and malloc's own */
 
+#define TEXT_KEY_LEN (TEXT_ID_LEN + 1) /* the kind stands behind the id */
+
 /* A text or a value. Loading entries stand in the table only, ready ones in the list too; a failed
  * one stands in neither and is freed by the last who waited for it. */
 struct entry {
@@ -14,11 +16,11 @@ struct entry {
 	int err;
 	unsigned waiters;
 	enum { LOADING, READY, FAILED } state;
-	uint8_t id[TEXT_ID_LEN];
+	uint8_t key[TEXT_KEY_LEN];
 };
 
 struct lru {
-	struct map table; /* id → entry */
+	struct map table; /* key → entry */
 	struct entry *newest, *oldest;
 	size_t bytes, max;
 };
@@ -91,7 +93,7 @@ static void lru_touch(struct lru *l, struct entry *e)
 static void lru_remove(struct lru *l, struct entry *e)
 {
 	lru_unlink(l, e);
-	map_remove(&l->table, e->id, TEXT_ID_LEN);
+	map_remove(&l->table, e->key, TEXT_KEY_LEN);
 	l->bytes -= entry_cost(e);
 	text_unref(e->text);
 	free(e);
@@ -120,17 +122,23 @@ static void lru_ready(struct lru *l, struct entry *e, struct text *t)
 	lru_trim(l);
 }
 
-static struct entry *lru_get(const struct lru *l, const uint8_t *id)
+static void key_of(uint8_t key[TEXT_KEY_LEN], const uint8_t *id, enum text_kind kind)
 {
-	return map_get(&l->table, id, TEXT_ID_LEN);
+	memcpy(key, id, TEXT_ID_LEN);
+	key[TEXT_ID_LEN] = (uint8_t)kind;
 }
 
-static struct entry *lru_add(struct lru *l, const uint8_t *id)
+static struct entry *lru_get(const struct lru *l, const uint8_t key[TEXT_KEY_LEN])
+{
+	return map_get(&l->table, key, TEXT_KEY_LEN);
+}
+
+static struct entry *lru_add(struct lru *l, const uint8_t key[TEXT_KEY_LEN])
 {
 	struct entry *e = xcalloc(1, sizeof(*e));
 
-	memcpy(e->id, id, TEXT_ID_LEN);
-	map_put(&l->table, id, TEXT_ID_LEN, e);
+	memcpy(e->key, key, TEXT_KEY_LEN);
+	map_put(&l->table, key, TEXT_KEY_LEN, e);
 	return e;
 }
 
@@ -183,9 +191,9 @@ static int wait_settled(struct text_cache *c, struct entry *e, struct text **ret
 	return r;
 }
 
-static void settle_failed(struct text_cache *c, struct entry *e, int r)
+static void settle_failed(struct lru *l, struct entry *e, int r)
 {
-	map_remove(&c->texts.table, e->id, TEXT_ID_LEN);
+	map_remove(&l->table, e->key, TEXT_KEY_LEN);
 	e->state = FAILED;
 	e->err = r;
 	if (!e->waiters)
@@ -193,7 +201,7 @@ static void settle_failed(struct text_cache *c, struct entry *e, int r)
 }
 
 /* The lock is held on entry and on return. */
-static int load(struct text_cache *c, struct entry *e, size_t max,
+static int load(struct text_cache *c, struct lru *l, struct entry *e, size_t max,
 		int (*build)(struct strbuf *out, void *arg), void *arg, struct text **ret)
 {
 	struct strbuf out;
@@ -209,31 +217,40 @@ static int load(struct text_cache *c, struct entry *e, size_t max,
 	strbuf_release(&out);
 	pthread_mutex_lock(&c->lock);
 	if (r)
-		settle_failed(c, e, r);
+		settle_failed(l, e, r);
 	else
-		lru_ready(&c->texts, e, text_ref(*ret));
+		lru_ready(l, e, text_ref(*ret));
 	pthread_cond_broadcast(&c->settled);
 	return r;
 }
 
-int text_cache_get(struct text_cache *c, const uint8_t id[TEXT_ID_LEN], size_t max,
-		   int (*build)(struct strbuf *out, void *arg), void *arg, struct text **ret)
+static struct lru *lru_of(struct text_cache *c, enum text_kind kind)
 {
+	return kind == TEXT_VALUE ? &c->values : &c->texts;
+}
+
+int text_cache_get(struct text_cache *c, enum text_kind kind, const uint8_t id[TEXT_ID_LEN],
+		   size_t max, int (*build)(struct strbuf *out, void *arg), void *arg,
+		   struct text **ret)
+{
+	struct lru *l = lru_of(c, kind);
+	uint8_t key[TEXT_KEY_LEN];
 	struct entry *e;
 	int r = 0;
 
+	key_of(key, id, kind);
 	pthread_mutex_lock(&c->lock);
-	e = lru_get(&c->texts, id);
+	e = lru_get(l, key);
 	if (e && e->state == READY) {
 		c->hits++;
-		lru_touch(&c->texts, e);
+		lru_touch(l, e);
 		*ret = text_ref(e->text);
 	} else if (e) {
 		c->hits++;
 		r = wait_settled(c, e, ret);
 	} else {
 		c->misses++;
-		r = load(c, lru_add(&c->texts, id), max, build, arg, ret);
+		r = load(c, l, lru_add(l, key), max, build, arg, ret);
 	}
 	pthread_mutex_unlock(&c->lock);
 	return r;
@@ -241,35 +258,25 @@ int text_cache_get(struct text_cache *c, const uint8_t id[TEXT_ID_LEN], size_t m
 
 void text_cache_put_value(struct text_cache *c, const uint8_t id[TEXT_ID_LEN], struct slice value)
 {
+	uint8_t key[TEXT_KEY_LEN];
 	struct strbuf copy;
 	struct text *t;
 
+	key_of(key, id, TEXT_VALUE);
 	strbuf_init(&copy, value.len + 1);
 	strbuf_add_slice(&copy, value);
 	t = text_new(&copy);
 	pthread_mutex_lock(&c->lock);
-	if (lru_get(&c->values, id))
+	if (lru_get(&c->values, key))
 		text_unref(t);
 	else
-		lru_ready(&c->values, lru_add(&c->values, id), t);
+		lru_ready(&c->values, lru_add(&c->values, key), t);
 	pthread_mutex_unlock(&c->lock);
 }
 
-bool text_cache_value(struct text_cache *c, const uint8_t id[TEXT_ID_LEN], struct strbuf *ret)
+static void drop_ready(struct lru *l, const uint8_t key[TEXT_KEY_LEN])
 {
-	struct entry *e;
-
-	pthread_mutex_lock(&c->lock);
-	e = lru_get(&c->values, id);
-	if (e)
-		strbuf_add(ret, e->text->s, e->text->len);
-	pthread_mutex_unlock(&c->lock);
-	return e;
-}
-
-static void drop_ready(struct lru *l, const uint8_t *id)
-{
-	struct entry *e = lru_get(l, id);
+	struct entry *e = lru_get(l, key);
 
 	if (e && e->state == READY && !e->waiters)
 		lru_remove(l, e);
@@ -277,9 +284,13 @@ static void drop_ready(struct lru *l, const uint8_t *id)
 
 void text_cache_drop(struct text_cache *c, const uint8_t id[TEXT_ID_LEN])
 {
+	uint8_t key[TEXT_KEY_LEN];
+
 	pthread_mutex_lock(&c->lock);
-	drop_ready(&c->texts, id);
-	drop_ready(&c->values, id);
+	for (enum text_kind kind = 0; kind < TEXT_KINDS; kind++) {
+		key_of(key, id, kind);
+		drop_ready(lru_of(c, kind), key);
+	}
 	pthread_mutex_unlock(&c->lock);
 }
 

@@ -1,6 +1,7 @@
-/* Rendered rows of chunks, least recently used first out, and beside them the small values that
- * came with the watch and hold rows not yet rendered, so that what is new is read without asking
- * etcd. Both are keyed by the chunk's ULID, since a chunk never changes.
+/* What was made of chunks' bodies, least recently used first out: rows as rendered text, for the
+ * mount, and decoded, for queries. Beside them the values of data keys: those that came with the
+ * watch and hold rows, so that what is new is read without asking etcd, and headers that were
+ * fetched. All are keyed by the chunk's ULID, since a chunk never changes.
  *
  * Of max bytes, a quarter is for the values. What a reader holds stays until it lets go, also when
  * the cache has dropped it, and is not counted then. Thread-safe; a lock of its own, a leaf in the
@@ -14,7 +15,14 @@
 
 struct text_cache;
 
-/* Shared, immutable. */
+enum text_kind {
+	TEXT_RENDERED,
+	TEXT_DECODED, /* tree_chunks.h */
+	TEXT_VALUE,
+	TEXT_KINDS
+};
+
+/* Shared, immutable; bytes of any kind, aligned as malloc does. */
 struct text {
 	int refs; /* atomic */
 	size_t len;
@@ -28,13 +36,11 @@ void text_cache_free(struct text_cache *c); /* NULL is fine */
 
 /* The text of id as a reference. Where it is missing build makes it into out (a ceiling of max
  * bytes); who asks for the same meanwhile waits and gets the same outcome. */
-int text_cache_get(struct text_cache *c, const uint8_t id[TEXT_ID_LEN], size_t max,
-		   int (*build)(struct strbuf *out, void *arg), void *arg,
+int text_cache_get(struct text_cache *c, enum text_kind kind, const uint8_t id[TEXT_ID_LEN],
+		   size_t max, int (*build)(struct strbuf *out, void *arg), void *arg,
 		   struct text **ret) must_check;
 
 void text_cache_put_value(struct text_cache *c, const uint8_t id[TEXT_ID_LEN], struct slice value);
-/* Appends the value that was put; false if it is not there (any more). */
-bool text_cache_value(struct text_cache *c, const uint8_t id[TEXT_ID_LEN], struct strbuf *ret);
 /* The chunk is gone. */
 void text_cache_drop(struct text_cache *c, const uint8_t id[TEXT_ID_LEN]);
 

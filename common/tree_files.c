@@ -59,13 +59,13 @@ bool place_is_within(struct place *p, int64_t time_ns, int64_t age_ms)
 	return true;
 }
 
-const char *gpu_state(struct place *p, const struct gpu *g)
+enum gpu_state gpu_state(struct place *p, const struct gpu *g)
 {
 	int64_t ms = p->t->conf.stale_after_ms;
 
 	if (g->last_ns && place_is_within(p, g->last_ns, ms))
-		return "live";
-	return g->last_ns && place_is_within(p, g->last_ns, 10 * ms) ? "stale" : "lost";
+		return GPU_LIVE;
+	return g->last_ns && place_is_within(p, g->last_ns, 10 * ms) ? GPU_STALE : GPU_LOST;
 }
 
 void file_add_names(struct strbuf *out, const struct identity *id, const char *before)
@@ -142,7 +142,7 @@ void file_driver(struct strbuf *out, struct place *p)
 
 void file_state(struct strbuf *out, struct place *p)
 {
-	file_add_line(out, gpu_state(p, p->gpu));
+	file_add_line(out, gpu_state_name(gpu_state(p, p->gpu)));
 }
 
 static void add_series_json(struct strbuf *out, const struct series *s)

@@ -2,6 +2,7 @@
 #ifndef GPUTEL_TREE_FILES_H
 #define GPUTEL_TREE_FILES_H
 
+#include "query.h"
 #include "tree_internal.h"
 
 /* Series of a GPU that have a latest row, in order of their files. */
@@ -22,8 +23,7 @@ static inline struct stamp latest_time(const struct latest *l)
 
 /* Whether time + age still lies ahead; notes in the place when it does not any more. */
 bool place_is_within(struct place *p, int64_t time_ns, int64_t age_ms);
-/* live, stale or lost. */
-const char *gpu_state(struct place *p, const struct gpu *g);
+enum gpu_state gpu_state(struct place *p, const struct gpu *g);
 
 void file_add_line(struct strbuf *out, const char *s);
 void file_add_json(struct strbuf *out, const char *s);

@@ -237,7 +237,7 @@ static void add_gpu_json(struct strbuf *out, struct place *p, const struct gpu *
 
 	strbuf_addc(out, '{');
 	file_add_names(out, g->ident->id, "");
-	file_add_field(out, ",", "state", gpu_state(p, g));
+	file_add_field(out, ",", "state", gpu_state_name(gpu_state(p, g)));
 	strbuf_adds(out, ",\"metrics\":[");
 	file_add_metrics(out, g, true, "");
 	strbuf_adds(out, "],\"last_seen\":");

@@ -1,4 +1,4 @@
-/* Inside of the tree; only common/tree*.c include it.
+/* Inside of the tree; only common/tree*.c and common/query*.c include it.
  *
  * tree.c         operations: staged, applied to a model, published
  * tree_model.c   the model: hosts → gpus → { series, segments → chunk records }
@@ -10,6 +10,8 @@
  * tree_files.c   contents of files that are rendered whole, of one GPU
  * tree_fleet.c   … of many, and .meta
  * tree_rows.c    contents of row files
+ * tree_chunks.c  chunks fetched and decoded
+ * query*.c       decoded rows (query.h)
  *
  * Feeding works on a model that nobody reads (a list) or under the write lock (a commit); both end
  * in publishing, which derives from the raw records what readers see (struct segment: shown, bytes;
@@ -39,9 +41,10 @@ struct chunk_rec {
 	int64_t key_ns;          /* of its key */
 	int64_t first_seq, min_ns, max_ns, stored_ns;
 	int64_t revision; /* newest commit in it */
-	uint32_t rows : 30;
-	uint32_t sane : 1;  /* has rows that are not ahead */
-	uint32_t waits : 1; /* has series that the identity does not name yet: not shown */
+	uint32_t rows : 29;
+	uint32_t sane : 1;   /* has rows that are not ahead */
+	uint32_t waits : 1;  /* has series that the identity does not name yet: not shown */
+	uint32_t merged : 1; /* its header tells several commits */
 	uint32_t csv_bytes;
 };
 

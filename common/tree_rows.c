@@ -2,15 +2,14 @@
  *
  * A read is planned under the lock: which chunks hold the bytes, where they lie in the file, the
  * identity that names their series. The texts are then taken from the cache, or built without the
- * lock: fetch → decode → render, checked against csv_bytes. A chunk that was merged in between is
- * not found; the plan is made anew when the next commit has come in. Since bytes never change, what
- * was read before stays good. */
-#include "tree_internal.h"
+ * lock (tree_chunks.h) and rendered, checked against csv_bytes. A chunk that was merged in between
+ * is not found; the plan is made anew when the next commit has come in. Since bytes never change,
+ * what was read before stays good. */
+#include "tree_chunks.h"
 
 #define PIECES       16
 #define MERGED_TRIES 8
 #define MERGED_MS    250 /* waiting for the commit that a fetch was ahead of */
-#define VALUE_BYTES  (8 * 1024 * 1024)
 
 struct piece {
 	struct chunk_rec rec;
@@ -71,83 +70,42 @@ static int make_plan(struct tree *t, struct node *n, int64_t offset, int64_t end
 /* ---- building a text ------------------------------------------------------------------------- */
 
 struct build {
-	struct tree *t;
-	const struct plan *plan;
-	const struct chunk_rec *rec;
+	struct chunk_at at;
+	const struct identity *id;
 };
-
-static int fetch(const struct build *b, bool body, struct strbuf *ret)
-{
-	struct data_key key = {
-		.host = slice_str(b->plan->host),
-		.gpu = slice_str(b->plan->gpu),
-		.first_ns = b->rec->key_ns,
-	};
-	const struct tree_source *source = &b->t->conf.source;
-	int r;
-
-	ulid_from_id(b->rec->id, key.ulid);
-	r = source->fetch ? source->fetch(&key, body, ret, source->arg) : -EIO;
-	return r ? r : ret->err;
-}
 
 static int render_rows(const struct build *b, const struct chunk *c, const struct rows *rows,
 		       struct strbuf *out)
 {
-	const struct identity *id = b->plan->ident->id;
-
-	if (c->identity != id->incarnation || rows->n != b->rec->rows)
+	if (c->identity != b->id->incarnation)
 		return -EIO;
 	for (size_t i = 0; i < rows->n; i++) {
 		const struct row *row = &rows->rows[i];
 		uint32_t series = c->series[row->series].id;
 
-		if (series >= id->n_series)
+		if (series >= b->id->n_series)
 			return -EIO;
-		render_row(out, row->time, row->value, &id->series[series],
+		render_row(out, row->time, row->value, &b->id->series[series],
 			   &c->attributions[row->attribution]);
 	}
-	return out->len == b->rec->csv_bytes ? out->err : -EIO;
-}
-
-static int build_body(const struct build *b, const struct chunk *c, struct strbuf *out)
-{
-	struct rows rows = {0};
-	struct strbuf body;
-	int r = 0;
-
-	strbuf_init(&body, VALUE_BYTES);
-	if (!c->has_inline_body)
-		r = fetch(b, true, &body);
-	if (!r)
-		r = chunk_decode_body(
-			c, c->has_inline_body ? c->inline_body : (struct slice){body.s, body.len},
-			&rows, NULL);
-	if (!r)
-		r = render_rows(b, c, &rows, out);
-	rows_release(&rows);
-	strbuf_release(&body);
-	return r;
+	return out->len == b->at.rec->csv_bytes ? out->err : -EIO;
 }
 
 static int build_text(struct strbuf *out, void *arg)
 {
 	const struct build *b = arg;
+	struct text *value = NULL;
+	struct rows rows = {0};
 	struct chunk c = {0};
-	struct strbuf value;
-	int r = 0;
+	int r = chunk_read(&b->at, &value, &c, &rows);
 
-	strbuf_init(&value, VALUE_BYTES);
-	if (!text_cache_value(b->t->cache, b->rec->id, &value))
-		r = fetch(b, false, &value);
-	if (!r)
-		r = chunk_decode((struct slice){value.s, value.len}, &c, NULL);
-	if (!r && !strbuf_reserve(out, b->rec->csv_bytes))
+	if (!r && !strbuf_reserve(out, b->at.rec->csv_bytes))
 		r = out->err;
 	if (!r)
-		r = build_body(b, &c, out);
+		r = render_rows(b, &c, &rows, out);
+	rows_release(&rows);
 	chunk_release(&c);
-	strbuf_release(&value);
+	text_unref(value);
 	return r;
 }
 
@@ -156,10 +114,10 @@ static int build_text(struct strbuf *out, void *arg)
 static int read_piece(struct tree *t, const struct plan *plan, const struct piece *piece,
 		      struct strbuf *ret)
 {
-	struct build b = {t, plan, &piece->rec};
+	struct build b = {{t, plan->host, plan->gpu, &piece->rec}, plan->ident->id};
 	struct text *text;
-	int r = text_cache_get(t->cache, piece->rec.id, piece->rec.csv_bytes, build_text, &b,
-			       &text);
+	int r = text_cache_get(t->cache, TEXT_RENDERED, piece->rec.id, piece->rec.csv_bytes,
+			       build_text, &b, &text);
 
 	if (r)
 		return r == -ENOENT || r == -ENOMEM || r == -ECANCELED ? r : -EIO;

@@ -167,7 +167,7 @@ static void encode(struct feed_store *s, struct feed *f, struct feed_chunk *out,
 /* Tables were filled in order of appearance; every index of a series is set anew when all are in.
  */
 static struct feed_chunk *make(struct feed_store *s, struct feed *f, struct feed_chunk *out,
-			       struct chunk_commit *commits, uint32_t n_commits)
+			       uint32_t n_commits)
 {
 	struct making *m = xcalloc(1, sizeof(*m));
 
@@ -179,7 +179,7 @@ static struct feed_chunk *make(struct feed_store *s, struct feed *f, struct feed
 			      .stored_ns = out->stored_ns,
 			      .attributions = m->attributions,
 			      .series = m->series,
-			      .commits = commits,
+			      .commits = out->commits,
 			      .n_commits = n_commits};
 	for (uint32_t i = 0; i < out->n; i++)
 		series_of(m, f, &out->rows[i]);
@@ -207,27 +207,57 @@ struct feed_chunk *feed_chunk(struct feed_store *s, struct feed *f, int64_t segm
 	out->stored_ns = stored_ns ? stored_ns : rows[n - 1].ns + 60 * NS_PER_SEC;
 	out->revision = revision;
 	out->incarnation = f->incarnation + (uint64_t)segment_ns;
-	return make(s, f, out, NULL, 0);
+	return make(s, f, out, 0);
 }
 
-struct feed_chunk *feed_merge(struct feed_store *s, struct feed *f, struct feed_chunk **parts,
-			      size_t n, int64_t revision)
+static void add_commits(struct feed_chunk *out, const struct feed_chunk *part)
+{
+	if (out->n_commits + MAX(part->n_commits, 1) > FEED_COMMITS)
+		abort();
+	if (!part->n_commits)
+		out->commits[out->n_commits++] =
+			(struct chunk_commit){part->revision, (uint32_t)part->n};
+	for (uint32_t i = 0; i < part->n_commits; i++)
+		out->commits[out->n_commits++] = part->commits[i];
+}
+
+/* All but the newest told commits become one entry. */
+static void fold(struct feed_chunk *out, uint32_t told)
+{
+	uint32_t n = out->n_commits - told, rows = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		rows += out->commits[i].rows;
+	out->commits[n - 1] = (struct chunk_commit){out->commits[n].revision, rows};
+	memmove(out->commits, out->commits + n - 1, (told + 1) * sizeof(out->commits[0]));
+	out->n_commits = told + 1;
+}
+
+struct feed_chunk *feed_merge_told(struct feed_store *s, struct feed *f, struct feed_chunk **parts,
+				   size_t n, int64_t revision, uint32_t told)
 {
 	struct feed_chunk *out = xcalloc(1, sizeof(*out));
-	struct chunk_commit commits[64];
 
 	out->rows = xcalloc(FEED_ROWS, sizeof(*out->rows));
 	for (size_t i = 0; i < n; i++) {
 		memcpy(out->rows + out->n, parts[i]->rows, parts[i]->n * sizeof(*out->rows));
 		out->n += parts[i]->n;
 		out->stored_ns = MAX(out->stored_ns, parts[i]->stored_ns);
-		commits[i] = (struct chunk_commit){parts[i]->revision, (uint32_t)parts[i]->n};
+		add_commits(out, parts[i]);
 	}
 	out->segment_ns = parts[0]->segment_ns;
 	out->first_seq = parts[0]->first_seq;
 	out->incarnation = parts[0]->incarnation;
 	out->revision = revision;
-	return make(s, f, out, commits, (uint32_t)n);
+	if (told < out->n_commits)
+		fold(out, told);
+	return make(s, f, out, out->n_commits);
+}
+
+struct feed_chunk *feed_merge(struct feed_store *s, struct feed *f, struct feed_chunk **parts,
+			      size_t n, int64_t revision)
+{
+	return feed_merge_told(s, f, parts, n, revision, FEED_COMMITS);
 }
 
 void feed_forget(struct feed_store *s, struct feed_chunk *c)

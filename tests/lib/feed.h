@@ -7,7 +7,8 @@
 
 #include <pthread.h>
 
-#define FEED_ROWS 4096 /* in a chunk */
+#define FEED_ROWS    4096 /* in a chunk */
+#define FEED_COMMITS 256  /* told by a merged one */
 
 struct feed_row {
 	const char *metric, *value;
@@ -24,6 +25,8 @@ struct feed_chunk {
 	size_t n;
 	int64_t segment_ns, first_seq, stored_ns, csv_bytes, revision;
 	uint64_t incarnation;
+	struct chunk_commit commits[FEED_COMMITS]; /* of a merged one */
+	uint32_t n_commits;
 	struct feed_chunk *next;
 };
 
@@ -55,9 +58,11 @@ void feed_free(struct feed *f);
 struct feed_chunk *feed_chunk(struct feed_store *s, struct feed *f, int64_t segment_ns,
 			      int64_t first_seq, const struct feed_row *rows, size_t n,
 			      int64_t stored_ns, int64_t revision);
-/* What a merge of adjacent chunks writes. */
+/* What a merge of adjacent chunks writes; told: so many of the newest commits are told apart. */
 struct feed_chunk *feed_merge(struct feed_store *s, struct feed *f, struct feed_chunk **parts,
 			      size_t n, int64_t revision);
+struct feed_chunk *feed_merge_told(struct feed_store *s, struct feed *f, struct feed_chunk **parts,
+				   size_t n, int64_t revision, uint32_t told);
 /* Its values are not in the store any more. */
 void feed_forget(struct feed_store *s, struct feed_chunk *c);
 

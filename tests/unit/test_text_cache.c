@@ -35,7 +35,7 @@ static int get(struct text_cache *c, int n, struct source *s, struct text **ret)
 	uint8_t id[TEXT_ID_LEN];
 
 	id_of(n, id);
-	return text_cache_get(c, id, 4096, build, s, ret);
+	return text_cache_get(c, TEXT_RENDERED, id, 4096, build, s, ret);
 }
 
 TEST(a_text_is_built_once_and_then_known)
@@ -80,7 +80,7 @@ TEST(a_text_beyond_its_ceiling_is_refused)
 	struct text *t;
 
 	id_of(1, id);
-	CHECK_EQ_INT(text_cache_get(c, id, 4, build, &s, &t), -EMSGSIZE);
+	CHECK_EQ_INT(text_cache_get(c, TEXT_RENDERED, id, 4, build, &s, &t), -EMSGSIZE);
 	text_cache_free(c);
 }
 
@@ -114,22 +114,48 @@ TEST(the_least_recently_used_goes_first_and_what_is_held_stays)
 TEST(values_are_kept_until_dropped)
 {
 	struct text_cache *c = text_cache_new(1 << 20);
+	struct source s = {.text = "fetched"};
 	uint8_t id[TEXT_ID_LEN];
-	struct strbuf out;
+	struct text *t;
 
-	strbuf_init(&out, 100);
 	id_of(7, id);
-	CHECK(!text_cache_value(c, id, &out));
 	text_cache_put_value(c, id, SLICE_LIT("value"));
 	text_cache_put_value(c, id, SLICE_LIT("value"));
-	CHECK(text_cache_value(c, id, &out));
-	CHECK_EQ_STR(out.s, "value");
+	CHECK_EQ_INT(text_cache_get(c, TEXT_VALUE, id, 4096, build, &s, &t), 0);
+	CHECK_EQ_STR(t->s, "value");
+	text_unref(t);
 	text_cache_drop(c, id);
-	CHECK(!text_cache_value(c, id, &out));
-	strbuf_release(&out);
+	CHECK_EQ_INT(text_cache_get(c, TEXT_VALUE, id, 4096, build, &s, &t), 0);
+	CHECK_EQ_STR(t->s, "fetched");
+	text_unref(t);
 	text_cache_free(c);
 	text_cache_free(NULL);
 	text_unref(NULL);
+}
+
+TEST(kinds_of_one_chunk_are_told_apart_and_dropped_together)
+{
+	struct text_cache *c = text_cache_new(1 << 20);
+	struct source s[TEXT_KINDS] = {
+		{.text = "rendered"}, {.text = "decoded"}, {.text = "value"}};
+	uint8_t id[TEXT_ID_LEN];
+	struct text *t;
+
+	id_of(7, id);
+	for (int round = 1; round <= 2; round++) {
+		for (enum text_kind kind = 0; kind < 2 * TEXT_KINDS; kind++) {
+			struct source *source = &s[kind % TEXT_KINDS];
+
+			CHECK_EQ_INT(
+				text_cache_get(c, kind % TEXT_KINDS, id, 4096, build, source, &t),
+				0);
+			CHECK_EQ_STR(t->s, source->text);
+			CHECK_EQ_INT(source->builds, round);
+			text_unref(t);
+		}
+		text_cache_drop(c, id);
+	}
+	text_cache_free(c);
 }
 
 struct asker {
