@@ -5,8 +5,9 @@
 
 PROGRAMS := streamer collector fs bridge
 PACKAGES := gcc make pkg-config libfuse3-dev fuse3 libcurl4-openssl-dev libjansson-dev \
-	libsodium-dev libzstd-dev etcd-server etcd-client python3 python3-pytest \
-	python3-hypothesis inotify-tools rsync procps psmisc iproute2 strace
+	libsodium-dev libzstd-dev libmicrohttpd-dev libwebsockets-dev libssl-dev zlib1g-dev \
+	etcd-server etcd-client python3 python3-pytest \
+	python3-hypothesis python3-requests python3-websockets inotify-tools rsync procps psmisc iproute2 strace
 PYTHON   := /usr/bin/python3
 
 SAN     ?=
@@ -29,6 +30,8 @@ export GPUTEL_SLOW ?= $(if $(SAN),4,1)
 pkg      = $(shell pkg-config $(1))
 LIBS     = $(call pkg,--libs libcurl jansson libsodium libzstd) -lm
 FS_LIBS  = $(call pkg,--libs fuse3)
+# OpenSSL: TLS of the bridge; zlib: gzip of its answers.
+BRIDGE_LIBS = $(call pkg,--libs libmicrohttpd libwebsockets openssl zlib)
 
 objects  = $(patsubst %.c,$(B)/%.o,$(sort $(wildcard $(1))))
 COMMON  := $(call objects,common/*.c)
@@ -76,6 +79,7 @@ $(B)/%.a: $(FLAGS) $(SOURCES)
 # ---- programs ----------------------------------------------------------------------------------
 
 $(BIN)/gputel-fs: EXTRA_LIBS = $(FS_LIBS)
+$(BIN)/gputel-bridge: EXTRA_LIBS = $(BRIDGE_LIBS)
 
 define program
 $(BIN)/gputel-$(1): $(call objects,$(1)/*.c) $(B)/common.a

@@ -42,6 +42,12 @@ struct conf {
 	int64_t retention, segment;
 	int64_t stale_after;
 	int64_t fs_cache, fs_workers;
+	char *gateway_host;
+	int64_t gateway_port;
+	char *gateway_cors_origins, *gateway_tokens_file, *gateway_rate_limit;
+	char *gateway_trusted_proxies, *gateway_tls_cert, *gateway_tls_key;
+	bool ws_enabled;
+	int64_t ws_max_connections, ws_ping_interval;
 	int64_t shutdown_timeout;
 	int64_t log_level, log_format; /* enum log_level, enum log_format */
 };

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include "cidr.h"
 #include "parse.h"
 #include "strbuf.h"
 
@@ -106,6 +107,75 @@ static int check_file(const char *text, int64_t v, struct err *e)
 	return 0;
 }
 
+static int check_plain_file(const char *text, int64_t v, struct err *e)
+{
+	if (*text && access(text, R_OK) < 0)
+		return err_set(e, -EINVAL, "\"%.300s\" cannot be read: %s", text, strerror(errno));
+	return 0;
+}
+
+/* Calls fn for each item of a comma-separated list until one is refused. */
+static int check_list(const char *text, bool (*fits)(struct slice item), const char *expected,
+		      struct err *e)
+{
+	for (const char *p = text; *p;) {
+		size_t n = strcspn(p, ", \t");
+
+		if (n && !fits((struct slice){p, n}))
+			return err_set(e, -EINVAL, "\"%.*s\" does not fit (expected %s)",
+				       (int)MIN(n, 200), p, expected);
+		p += n + (p[n] != '\0');
+	}
+	return 0;
+}
+
+static bool is_cidr(struct slice item)
+{
+	struct cidr c;
+
+	return cidr_parse(item, &c) == 0;
+}
+
+static int check_proxies(const char *text, int64_t v, struct err *e)
+{
+	return check_list(text, is_cidr, "addresses or networks, e.g. 10.0.0.0/8, ::1", e);
+}
+
+/* scheme://host[:port], as browsers send it. */
+static bool is_origin(struct slice item)
+{
+	const char *host = memmem(item.p, item.len, "://", 3);
+
+	if (item.len == 1 && item.p[0] == '*')
+		return true;
+	return host && host > item.p && host + 3 < item.p + item.len &&
+	       !memchr(host + 3, '/', (size_t)(item.p + item.len - host - 3));
+}
+
+static int check_origins(const char *text, int64_t v, struct err *e)
+{
+	return check_list(text, is_origin, "origins, e.g. https://grafana.example:3000, or *", e);
+}
+
+static int check_rate(const char *text, int64_t v, struct err *e)
+{
+	int64_t rate, burst;
+
+	if (parse_rate(slice_str(text), &rate, &burst))
+		return err_set(e, -EINVAL,
+			       "\"%.200s\" is not a rate (expected e.g. 100/s:200, or 0)", text);
+	return 0;
+}
+
+static int check_host(const char *text, int64_t v, struct err *e)
+{
+	if (!*text || strpbrk(text, " \t/"))
+		return err_set(e, -EINVAL,
+			       "\"%.200s\" is not an address (expected e.g. 127.0.0.1, ::, a name)",
+			       text);
+	return 0;
+}
+
 static int check_segment(const char *text, int64_t v, struct err *e)
 {
 	if (DAY % v)
@@ -139,6 +209,7 @@ static const char *const log_formats[] = {"text", "json", NULL};
 #define STREAMER  CONF_STREAMER
 #define COLLECTOR CONF_COLLECTOR
 #define FS        CONF_FS
+#define BRIDGE    CONF_BRIDGE
 #define VIEWS     (CONF_FS | CONF_BRIDGE)
 #define QUEUE     (CONF_STREAMER | CONF_COLLECTOR)
 #define HELP(s)   .help = s
@@ -221,6 +292,26 @@ const struct conf_var conf_vars[] = {
 	      HELP("most bytes of contents kept in memory")),
 	VALUE("FS_WORKERS", NUMBER, fs_workers, "10", 1, 256, FS,
 	      HELP("threads that answer the kernel")),
+	STRING("GATEWAY_HOST", gateway_host, "127.0.0.1", BRIDGE, .check = check_host,
+	       HELP("address to listen at, for REST and WebSocket")),
+	VALUE("GATEWAY_PORT", NUMBER, gateway_port, "8080", 1, 65535, BRIDGE, HELP("and port")),
+	STRING("GATEWAY_CORS_ORIGINS", gateway_cors_origins, "", BRIDGE, .check = check_origins,
+	       HELP("origins whose pages may read, comma-separated; *: all")),
+	STRING("GATEWAY_TOKENS_FILE", gateway_tokens_file, "", BRIDGE, .check = check_plain_file,
+	       HELP("hashes of the tokens that may read; without it everybody may")),
+	STRING("GATEWAY_RATE_LIMIT", gateway_rate_limit, "100/s:200", BRIDGE, .check = check_rate,
+	       HELP("requests of one client, RATE/s:BURST; 0: any")),
+	STRING("GATEWAY_TRUSTED_PROXIES", gateway_trusted_proxies, "", BRIDGE,
+	       .check = check_proxies, HELP("whose Forwarded is believed, comma-separated")),
+	STRING("GATEWAY_TLS_CERT", gateway_tls_cert, "", BRIDGE, .check = check_file,
+	       HELP("PEM file of the certificate and what leads to its CA")),
+	STRING("GATEWAY_TLS_KEY", gateway_tls_key, "", BRIDGE, .check = check_file,
+	       HELP("PEM file of its key")),
+	VALUE("WS_ENABLED", BOOL, ws_enabled, "true", 0, 1, BRIDGE, HELP("offer WebSockets")),
+	VALUE("WS_MAX_CONNECTIONS", NUMBER, ws_max_connections, "1000", 1, 100000, BRIDGE,
+	      HELP("most WebSockets at a time")),
+	VALUE("WS_PING_INTERVAL", DURATION, ws_ping_interval, "30s", SEC, HOUR, BRIDGE,
+	      HELP("after so much silence a WebSocket is asked whether it lives")),
 	VALUE("SHUTDOWN_TIMEOUT", DURATION, shutdown_timeout, "30s", 0, DAY, ALL,
 	      HELP("longest that stopping may take")),
 	VALUE("LOG_LEVEL", WORD, log_level, "info", 0, 0, ALL, .words = log_levels,
@@ -366,4 +457,6 @@ void conf_vars_agree(const struct conf *c, void (*fault)(const char *text, void 
 		fault("ETCD_CERT and ETCD_KEY: expected both or none", arg);
 	if (*c->etcd_password && !*c->etcd_username)
 		fault("ETCD_PASSWORD: expected ETCD_USERNAME with it", arg);
+	if (!*c->gateway_tls_cert != !*c->gateway_tls_key)
+		fault("GATEWAY_TLS_CERT and GATEWAY_TLS_KEY: expected both or none", arg);
 }

@@ -3,6 +3,7 @@
 #include <strings.h>
 
 #define FRACTION_DIGITS 9
+#define RATE_MAX        1000000000
 
 static bool is_digit(char c)
 {
@@ -187,5 +188,27 @@ int parse_fraction(struct slice s, double min, double max, double *ret)
 	if (!(v >= min && v <= max))
 		return -ERANGE;
 	*ret = v;
+	return 0;
+}
+
+int parse_rate(struct slice s, int64_t *ret_rate, int64_t *ret_burst)
+{
+	struct slice number = cut(&s, is_digit);
+	int64_t rate = 0, burst;
+	int r = parse_i64(number, 0, RATE_MAX, &rate);
+
+	if (r < 0)
+		return r;
+	burst = rate;
+	if (rate == 0)
+		r = s.len ? -EINVAL : 0;
+	else if (s.len < 2 || memcmp(s.p, "/s", 2) != 0 || (s.len > 2 && s.p[2] != ':'))
+		r = -EINVAL;
+	else if (s.len > 2)
+		r = parse_i64((struct slice){s.p + 3, s.len - 3}, 1, RATE_MAX, &burst);
+	if (r < 0)
+		return r;
+	*ret_rate = rate;
+	*ret_burst = burst;
 	return 0;
 }

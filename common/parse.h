@@ -13,5 +13,7 @@ int parse_duration_ms(struct slice s, int64_t *ret) must_check;
 /* 64KiB 8MiB 1GiB 100B, also KB MB GB (powers of 1000) and a bare number of bytes. */
 int parse_size(struct slice s, int64_t *ret) must_check;
 int parse_fraction(struct slice s, double min, double max, double *ret) must_check;
+/* RATE/s or RATE/s:BURST, whole numbers of at least 1 (without BURST: as RATE); 0: both are 0. */
+int parse_rate(struct slice s, int64_t *ret_rate, int64_t *ret_burst) must_check;
 
 #endif

@@ -105,6 +105,9 @@ struct node *tree_root(struct tree *t); /* a new reference */
 struct node *node_ref(struct node *n);
 void node_unref(struct node *n); /* NULL is fine */
 uint64_t node_ino(const struct node *n);
+/* Its way from the root, without links: "<host>/<gpu>/stat"; "" is the root. Lives with the node.
+ */
+const char *node_path(const struct node *n);
 
 /* Until the first list is in, every name but .meta and what is in it answers -EIO. */
 

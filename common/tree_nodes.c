@@ -109,6 +109,11 @@ uint64_t node_ino(const struct node *n)
 	return n->ino;
 }
 
+const char *node_path(const struct node *n)
+{
+	return n->path;
+}
+
 /* ---- from a node to its place ---------------------------------------------------------------- */
 
 static struct place place_root(struct tree *t)

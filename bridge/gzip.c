@@ -1,0 +1,120 @@
+#include "gzip.h"
+
+#include <strings.h>
+#include <zlib.h>
+
+#define LEVEL                                                                                      \
+	1 /* rows shrink to a tenth with it already; the next levels cost more than they save */
+#define WINDOW (15 + 16) /* of a gzip stream */
+#define ROOM   (32u << 10)
+
+/* q=0 is a refusal. */
+static bool is_refused(struct slice params)
+{
+	const char *q = memmem(params.p, params.len, "q=0", 3);
+	size_t after;
+
+	if (!q)
+		return false;
+	after = (size_t)(params.p + params.len - q) - 3;
+	return strspn(q + 3, ".0") >= after;
+}
+
+bool gzip_accepted(const char *accept_encoding)
+{
+	for (const char *p = accept_encoding ? accept_encoding : ""; *p;) {
+		size_t n = strcspn(p, ","), name;
+
+		p += strspn(p, " \t");
+		n = strcspn(p, ",");
+		name = strcspn(p, ",; \t");
+		if ((name == 4 && strncasecmp(p, "gzip", 4) == 0) || (name == 1 && *p == '*'))
+			return !is_refused((struct slice){p + name, n - name});
+		p += n + (p[n] != '\0');
+	}
+	return false;
+}
+
+/* Feeds in to z and appends what comes out. */
+static int deflate_to(z_stream *z, struct slice in, int flush, struct strbuf *out)
+{
+	int r = Z_OK;
+
+	z->next_in = (void *)(uintptr_t)in.p;
+	z->avail_in = (unsigned)in.len;
+	do {
+		char *room = strbuf_reserve(out, ROOM);
+
+		if (!room)
+			return out->err;
+		z->next_out = (void *)room;
+		z->avail_out = ROOM;
+		r = deflate(z, flush);
+		out->len += ROOM - z->avail_out;
+	} while (r == Z_OK && z->avail_out == 0);
+	return r == Z_OK || r == Z_STREAM_END || r == Z_BUF_ERROR ? 0 : -EIO;
+}
+
+static int start(z_stream *z)
+{
+	return deflateInit2(z, LEVEL, Z_DEFLATED, WINDOW, 8, Z_DEFAULT_STRATEGY) == Z_OK ? 0
+											 : -ENOMEM;
+}
+
+int gzip_bytes(struct slice plain, struct strbuf *out)
+{
+	z_stream z = {0};
+	int r = start(&z);
+
+	if (r)
+		return r;
+	r = deflate_to(&z, plain, Z_FINISH, out);
+	deflateEnd(&z);
+	return r;
+}
+
+struct gzip {
+	struct source plain;
+	struct strbuf piece;
+	z_stream z;
+	int error; /* of the start */
+};
+
+/* A piece that compresses to nothing yet is followed by the next: an empty one would be the end. */
+static int fill(void *arg, struct strbuf *out)
+{
+	struct gzip *g = arg;
+	int more = g->error ? g->error : 1, r = 0;
+
+	while (!r && more == 1 && out->len == 0) {
+		strbuf_reset(&g->piece);
+		more = g->plain.fill(g->plain.arg, &g->piece);
+		if (more >= 0)
+			r = g->piece.err;
+		if (more >= 0 && !r)
+			r = deflate_to(&g->z, (struct slice){g->piece.s, g->piece.len},
+				       more ? Z_NO_FLUSH : Z_FINISH, out);
+	}
+	return r ? r : more;
+}
+
+static void gzip_free(void *arg)
+{
+	struct gzip *g = arg;
+
+	g->plain.free(g->plain.arg);
+	strbuf_release(&g->piece);
+	if (!g->error)
+		deflateEnd(&g->z);
+	free(g);
+}
+
+struct source gzip_source(const struct source *plain)
+{
+	struct gzip *g = xcalloc(1, sizeof(*g));
+
+	g->plain = *plain;
+	strbuf_init(&g->piece, STREAM_MAX);
+	g->error = start(&g->z);
+	return (struct source){fill, gzip_free, g};
+}

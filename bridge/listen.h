@@ -1,0 +1,15 @@
+/* The one listening socket. */
+#ifndef GPUTEL_BRIDGE_LISTEN_H
+#define GPUTEL_BRIDGE_LISTEN_H
+
+#include "base.h"
+
+/* host: an address or a name; port in use or not allowed is told in e. *ret_loopback: nobody but
+ * this machine can reach it. */
+int listen_at(const char *host, int64_t port, int *ret_fd, bool *ret_loopback,
+	      struct err *e) must_check;
+
+/* Raises the limit of open files as far as it goes and returns it. */
+size_t files_limit(void);
+
+#endif

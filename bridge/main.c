@@ -1,0 +1,282 @@
+/* gputel-bridge: the tree and its rows over HTTP. */
+#include <unistd.h>
+
+#include "accept.h"
+#include "cors.h"
+#include "daemon.h"
+#include "digest.h"
+#include "limit.h"
+#include "listen.h"
+#include "log.h"
+#include "parse.h"
+#include "rest.h"
+#include "stats.h"
+#include "tokens.h"
+#include "work.h"
+
+#define POOL_THREADS   16
+#define FILES_RESERVED 128 /* etcd, epoll, pipes */
+#define POLL_MS        10
+#define LINGER_MS      500 /* idle connections are given so long to send what is under way */
+
+struct program {
+	struct conf conf;
+	struct gateway gateway;
+	const char *new_token;
+	size_t files; /* that may be open */
+	int listener;
+	struct rest *rest;
+	struct acceptor *acceptor;
+};
+
+/* ---- options --------------------------------------------------------------------------------- */
+
+static int set_new_token(const char *value, void *arg, struct err *e)
+{
+	((struct program *)arg)->new_token = value;
+	return 0;
+}
+
+static const struct conf_option options[] = {
+	{"new-token", 0, "NAME", "make a token; print it and its line for GATEWAY_TOKENS_FILE",
+	 set_new_token},
+};
+
+static int load_conf(struct program *p, int argc, char **argv)
+{
+	const struct conf_program program = {
+		.name = "gputel-bridge",
+		.bit = CONF_BRIDGE,
+		.synopsis = "[--new-token NAME] [OPTION...]",
+		.about = "Serves the telemetry of all GPUs as REST and WebSocket, on one port.",
+		.options = options,
+		.n_options = ARRAY_SIZE(options),
+		.arg = p,
+	};
+
+	return conf_load(&p->conf, &program, argc, argv);
+}
+
+static void on_hup(void *arg)
+{
+	struct program *p = arg;
+	struct err e = {""};
+
+	conf_reload(&p->conf);
+	if (tokens_reload(p->gateway.tokens, &e))
+		log_error("tokens not reloaded: %s", e.text);
+	else if (tokens_needed(p->gateway.tokens))
+		log_info("tokens reloaded");
+}
+
+/* ---- parts ----------------------------------------------------------------------------------- */
+
+static int open_view(struct program *p, struct err *e)
+{
+	struct gateway *g = &p->gateway;
+	struct etcd_conf conf;
+	int r;
+
+	conf_etcd(&p->conf, &conf);
+	r = etcd_open(&g->etcd, &conf, e);
+	if (r)
+		return r;
+	r = view_open(&g->view, g->etcd, p->conf.stale_after, (size_t)p->conf.fs_cache, e);
+	if (!r)
+		g->tree = view_tree(g->view);
+	return r;
+}
+
+static struct limiter *make_limiter(const struct conf *c)
+{
+	int64_t rate = 0, burst = 0;
+
+	if (parse_rate(slice_str(c->gateway_rate_limit), &rate, &burst))
+		return NULL; /* conf_table.c has seen to that */
+	return limiter_new(rate, burst);
+}
+
+/* WebSockets have their share of the descriptors, openers a quarter of the rest. */
+static size_t connections_max(const struct program *p)
+{
+	size_t ws = p->conf.ws_enabled ? (size_t)p->conf.ws_max_connections : 0;
+	size_t taken = FILES_RESERVED + MIN(ws, p->files / 4);
+
+	return (MAX(p->files, taken + 64) - taken) / (*p->conf.gateway_tls_cert ? 4 : 2);
+}
+
+static int make_gateway(struct program *p, struct err *e)
+{
+	struct gateway *g = &p->gateway;
+
+	g->conf = &p->conf;
+	g->limiter = make_limiter(&p->conf);
+	g->proxies = proxies_new(p->conf.gateway_trusted_proxies);
+	g->origins = origins_new(p->conf.gateway_cors_origins);
+	g->stats = stats_new();
+	g->conns = conns_new(connections_max(p));
+	g->pool = pool_start(POOL_THREADS);
+	return g->pool ? open_view(p, e) : err_set(e, -EAGAIN, "no thread can be started");
+}
+
+static void to_rest(int fd, const struct peer *peer, void *arg)
+{
+	rest_adopt(((struct program *)arg)->rest, fd, peer);
+}
+
+static int start_acceptor(struct program *p, struct err *e)
+{
+	struct acceptor_conf conf = {
+		.listener = p->listener,
+		.openers_max = connections_max(p) / 2,
+		.conns = p->gateway.conns,
+		.rest = to_rest,
+		.arg = p,
+	};
+	int r = acceptor_start(&p->acceptor, &conf, e);
+
+	p->listener = -1;
+	return r;
+}
+
+static void say_who_may_read(const struct program *p, bool loopback)
+{
+	const struct conf *c = &p->conf;
+
+	log_info("listening at %s port %lld", c->gateway_host, (long long)c->gateway_port);
+	if (tokens_needed(p->gateway.tokens))
+		return;
+	if (loopback)
+		log_info("no tokens are set (GATEWAY_TOKENS_FILE): everybody on this machine may "
+			 "read, nobody else can");
+	else
+		log_warn("no tokens are set (GATEWAY_TOKENS_FILE) and GATEWAY_HOST is no loopback "
+			 "address: everybody who reaches %s may read",
+			 c->gateway_host);
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static int start(struct program *p, struct err *e)
+{
+	bool loopback = false;
+	int r = listen_at(p->conf.gateway_host, p->conf.gateway_port, &p->listener, &loopback, e);
+
+	if (!r)
+		r = daemon_init(p->conf.shutdown_timeout, e);
+	if (!r)
+		r = make_gateway(p, e);
+	if (!r)
+		r = rest_start(&p->rest, &p->gateway, e);
+	if (!r)
+		r = start_acceptor(p, e);
+	if (r)
+		return r;
+	daemon_on_hup(on_hup, p);
+	say_who_may_read(p, loopback);
+	return 0;
+}
+
+/* Waits until nothing is being answered, and at most LINGER_MS longer for connections
+ * that may have a request under way. */
+static void await_idle(struct program *p, size_t (*has)(struct program *p))
+{
+	struct mono since = mono_now();
+
+	while (daemon_drain_left_ms() &&
+	       (rest_busy(p->rest) || (has(p) && mono_ms_since(since) < LINGER_MS)))
+		usleep(POLL_MS * 1000);
+}
+
+static size_t connected(struct program *p)
+{
+	return conns_total(p->gateway.conns);
+}
+
+static size_t opening(struct program *p)
+{
+	return acceptor_openers(p->acceptor);
+}
+
+/* From the first signal on every answer ends its connection (rest.c), and /readyz says 503; who
+ * comes meanwhile is still served. */
+static void drain(struct program *p)
+{
+	await_idle(p, connected);
+	acceptor_close_listener(p->acceptor);
+	conns_cut(p->gateway.conns, CONN_IDLE);
+	await_idle(p, opening);
+}
+
+/* How many requests were cut. */
+static size_t stop(struct program *p)
+{
+	size_t cut;
+
+	drain(p);
+	acceptor_stop(TAKE_PTR(p->acceptor));
+	cut = rest_busy(p->rest);
+	etcd_cancel(p->gateway.etcd);
+	conns_cut(p->gateway.conns, CONN_BODY);
+	conns_cut(p->gateway.conns, CONN_BUSY);
+	return cut;
+}
+
+static void release(struct program *p)
+{
+	struct gateway *g = &p->gateway;
+
+	daemon_on_hup(NULL, NULL);
+	if (g->etcd)
+		etcd_cancel(g->etcd);
+	acceptor_stop(p->acceptor);
+	rest_stop(p->rest);
+	pool_stop(g->pool);
+	view_close(g->view);
+	etcd_close(g->etcd);
+	conns_free(g->conns);
+	stats_free(g->stats);
+	origins_free(g->origins);
+	proxies_free(g->proxies);
+	limiter_free(g->limiter);
+	tokens_close(g->tokens);
+	if (p->listener >= 0)
+		close(p->listener);
+	conf_release(&p->conf);
+}
+
+static int run(struct program *p, struct err *e)
+{
+	size_t cut;
+	int r = start(p, e);
+
+	if (r)
+		return r;
+	daemon_wait();
+	cut = stop(p);
+	return cut ? err_set(e, -ETIME, "shutdown: %zu requests were cut at SHUTDOWN_TIMEOUT", cut)
+		   : 0;
+}
+
+int main(int argc, char **argv)
+{
+	static struct program p = {.listener = -1};
+	struct err e = {""};
+	int status = 0, r = load_conf(&p, argc, argv);
+
+	if (r)
+		return r > 0 ? 0 : 2;
+	p.files = files_limit();
+	if (digest_init())
+		r = err_set(&e, -EIO, "libsodium cannot be set up");
+	else if (p.new_token)
+		status = token_print_new(p.new_token, &e) ? 2 : 0;
+	else if (tokens_open(&p.gateway.tokens, p.conf.gateway_tokens_file, &e))
+		status = 2;
+	else
+		r = run(&p, &e);
+	if (status || r)
+		log_error("%s", e.text);
+	release(&p);
+	return status ? status : r ? 1 : 0;
+}

@@ -1,0 +1,138 @@
+#include "route.h"
+
+#include "handlers.h"
+
+#define GETS (METHOD_GET | METHOD_HEAD)
+
+/* ---- the table ------------------------------------------------------------------------------- */
+
+const struct route routes[] = {
+	{
+		.pattern = "/healthz",
+		.methods = GETS,
+		.flags = ROUTE_OPEN | ROUTE_FREE,
+		.handle = handle_healthz,
+		.types = "application/json",
+		.summary = "The process is alive",
+	},
+	{
+		.pattern = "/readyz",
+		.methods = GETS,
+		.flags = ROUTE_OPEN | ROUTE_FREE,
+		.handle = handle_readyz,
+		.types = "application/json",
+		.summary = "It has the store's first list, reaches etcd and is not shutting down",
+	},
+	{
+		.pattern = "/api/v1/fs/{path…}",
+		.methods = GETS,
+		.flags = ROUTE_WAITS,
+		.handle = handle_fs,
+		.types = "",
+		.summary = "The tree: a file's bytes, or a folder's entries",
+	},
+	{
+		.pattern = "/api/v1/ws/telemetry",
+		.methods = METHOD_GET,
+		.handle = handle_websocket,
+		.types = "",
+		.summary = "Rows as they are committed, as a WebSocket",
+	},
+};
+
+const size_t routes_count = ARRAY_SIZE(routes);
+
+/* ---- finding --------------------------------------------------------------------------------- */
+
+static const char ellipsis[] = "…}";
+
+static bool takes_rest(const char *segment, size_t n)
+{
+	size_t len = sizeof(ellipsis) - 1;
+
+	return n > len && memcmp(segment + n - len, ellipsis, len) == 0;
+}
+
+static char *decoded(const char *p, size_t n)
+{
+	struct strbuf b;
+	char *text = NULL;
+
+	strbuf_init(&b, n + 1);
+	if (n && percent_decode((struct slice){p, n}, &b) == 0)
+		text = strbuf_take(&b);
+	strbuf_release(&b);
+	return text;
+}
+
+static void drop_captures(struct request *q)
+{
+	for (size_t i = 0; i < CAPTURES_MAX; i++)
+		free(TAKE_PTR(q->captures[i]));
+}
+
+/* Segment by segment; both begin with '/'. -EINVAL: it fits but for bad encoding. */
+static int match(struct request *q, const char *pattern, const char *path)
+{
+	size_t captured = 0;
+
+	while (*pattern == '/' && *path == '/') {
+		size_t n = strcspn(++pattern, "/"), m = strcspn(++path, "/");
+
+		if (takes_rest(pattern, n)) {
+			q->captures[captured] = xstrdup(path);
+			return 0;
+		}
+		if (*pattern == '{') {
+			q->captures[captured] = decoded(path, m);
+			if (!q->captures[captured++])
+				return m ? -EINVAL : -ENOENT;
+		} else if (n != m || memcmp(pattern, path, n) != 0) {
+			return -ENOENT;
+		}
+		pattern += n;
+		path += m;
+	}
+	if (*pattern == '/' && !*path && takes_rest(pattern + 1, strlen(pattern + 1))) {
+		q->captures[captured] = xstrdup("");
+		return 0;
+	}
+	return *pattern || *path ? -ENOENT : 0;
+}
+
+int route_find(struct request *q)
+{
+	int r = -ENOENT;
+
+	for (size_t i = 0; i < routes_count && r == -ENOENT; i++) {
+		r = match(q, routes[i].pattern, q->path);
+		if (r == 0)
+			q->route = &routes[i];
+		else
+			drop_captures(q);
+	}
+	return r;
+}
+
+static const struct {
+	enum method method;
+	const char *name;
+} methods[] = {{METHOD_GET, "GET"},
+	       {METHOD_HEAD, "HEAD"},
+	       {METHOD_POST, "POST"},
+	       {METHOD_OPTIONS, "OPTIONS"}};
+
+void route_allow(const struct route *r, struct strbuf *out)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(methods); i++)
+		if ((r->methods | METHOD_OPTIONS) & methods[i].method)
+			strbuf_addf(out, "%s%s", out->len ? ", " : "", methods[i].name);
+}
+
+enum method method_of(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(methods); i++)
+		if (strcmp(methods[i].name, name) == 0)
+			return methods[i].method;
+	return METHOD_OTHER;
+}
