@@ -48,8 +48,8 @@ void entry_param(const struct entry_owner *o, const struct inode *i, const struc
 
 void entry_error(fuse_req_t req, int r)
 {
-	static const int files_errors[] = {ENOENT, ENOTDIR, EISDIR, ESTALE,       ENOMEM, EROFS,
-					   EACCES, EINVAL,  EINTR,  ENAMETOOLONG, ENODATA};
+	static const int files_errors[] = {ENOENT, ENOTDIR, EISDIR, ESTALE,       ENOMEM,  EROFS,
+					   EACCES, EINVAL,  EINTR,  ENAMETOOLONG, ENODATA, ENFILE};
 
 	for (size_t i = 0; i < ARRAY_SIZE(files_errors); i++)
 		if (r == -files_errors[i]) {

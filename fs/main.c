@@ -125,7 +125,7 @@ static void init_fs(struct program *p, int ready_fd)
 
 	fs->tree = view_tree(p->view);
 	fs->inodes = inode_table_new(fs->tree);
-	fs->files = files_new(fs->tree);
+	fs->files = files_new(fs->tree, NULL);
 	fs->reads = row_reads_new(fs->tree, fs->inodes, (int)p->conf.fs_workers - THREADS_FREE,
 				  p->conf.etcd_request_timeout);
 	fs->owner = (struct entry_owner){p->options.uid, p->options.gid, p->options.umask};

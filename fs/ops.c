@@ -220,9 +220,11 @@ static void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	} else {
 		set_caching(&a, fi);
 		if (a.content != CONTENT_ROWS)
-			file = file_new(fs->files, i->node);
+			r = file_new(fs->files, i->node, &file);
 		fi->fh = file_handle(file);
-		if (fuse_reply_open(req, fi) < 0)
+		if (r < 0)
+			entry_error(req, r);
+		else if (fuse_reply_open(req, fi) < 0)
 			file_free(file);
 	}
 	inode_put(fs->inodes, i);
@@ -231,7 +233,8 @@ static void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 static void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 		    struct fuse_file_info *fi)
 {
-	struct file *file = file_of(fi);
+	struct fs *fs = fs_of(req);
+	struct file *file = file_of(fs->files, fi->fh);
 	struct inode *i;
 
 	if (file) {
@@ -239,14 +242,26 @@ static void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 		return;
 	}
 	i = known(req, ino);
-	if (i)
-		row_reads_submit(fs_of(req)->reads, req, i, size, offset);
+	if (!i)
+		return;
+	file = fi->fh ? file_adopt(fs->files, i->node, fi->fh) : NULL;
+	if (!file) {
+		row_reads_submit(fs->reads, req, i, size, offset);
+		return;
+	}
+	file_read(file, req, size, offset);
+	inode_put(fs->inodes, i);
 }
 
 static void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	file_free(file_of(fi));
+	struct files *files = fs_of(req)->files;
+	uint64_t handle = fi->fh;
+
+	/* In this order: what was not answered is asked again of a successor, who must not take the
+	 * handle of another open file for this one. */
 	fuse_reply_err(req, 0);
+	file_release(files, handle);
 }
 
 /* ---- folders ----------------------------------------------------------------------------------
