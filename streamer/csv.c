@@ -545,6 +545,32 @@ int csv_next(struct csv *c, struct csv_record *ret, struct err *e)
 	return r;
 }
 
+/* ---- expected records ------------------------------------------------------------------------ */
+
+struct slice csv_peek(const struct csv *c)
+{
+	if (!c->looked || c->skipping)
+		return (struct slice){0};
+	return (struct slice){c->buf + c->start, MIN(c->end - c->start, c->conf.record_max)};
+}
+
+void csv_take(struct csv *c, size_t len, size_t behind, struct csv_record *ret)
+{
+	int64_t offset = c->base + (int64_t)c->start;
+
+	*ret = (struct csv_record){
+		.p = c->buf + c->start,
+		.len = len,
+		.offset = offset,
+		.end = offset + (int64_t)(len + behind),
+		.line = c->line,
+		.next_line = c->line + 1,
+		.terminated = true,
+	};
+	c->line++;
+	restart(c, c->start + len + behind);
+}
+
 /* ---- fields --------------------------------------------------------------------------------- */
 
 void csv_unescape(struct strbuf *out, struct slice raw)

@@ -81,6 +81,13 @@ int csv_seek(struct csv *c, int64_t offset, int64_t line) must_check;
  * at once, at offset 0). e is set with CSV_INVALID and with errors. */
 int csv_next(struct csv *c, struct csv_record *ret, struct err *e) must_check;
 
+/* For who knows what to expect: the bytes that are read already, from where the next record starts;
+ * none where that is not certain. Hold until the next call with the same csv. */
+struct slice csv_peek(const struct csv *c);
+/* The next record is the first len of these bytes, on one line, and its line end the `behind` ones
+ * that follow. As csv_next would give it, but without fields. */
+void csv_take(struct csv *c, size_t len, size_t behind, struct csv_record *ret);
+
 /* Where the next record is looked for: behind the last one, blank lines included. */
 int64_t csv_offset(const struct csv *c);
 int64_t csv_line(const struct csv *c);

@@ -225,6 +225,18 @@ static bool flush_due(struct feed *f, bool look)
 	return mono_ms_until(f->flush_at) == 0;
 }
 
+/* While the window before is on its way, more rows may as well come into this one: it goes when
+ * that is done, or full. So the slower etcd is, the fewer and larger are the messages. */
+static bool is_publishing(struct feed *f)
+{
+	bool is;
+
+	pthread_mutex_lock(&f->lock);
+	is = f->ready != NULL;
+	pthread_mutex_unlock(&f->lock);
+	return is;
+}
+
 /* An open window is read again exactly as it was; any other closes as DESIGN §4 says. */
 static int maybe_flush(struct feed *f, bool look)
 {
@@ -237,7 +249,7 @@ static int maybe_flush(struct feed *f, bool look)
 		return hand_over(f);
 	}
 	if (window_full(w) || w->text.len + w->n * sizeof(*w->rows) >= f->conf->buffer_bytes / 2 ||
-	    flush_due(f, look))
+	    (flush_due(f, look) && (look || !is_publishing(f))))
 		return hand_over(f);
 	return 0;
 }
@@ -323,6 +335,20 @@ static void count_invalid(struct feed *f, const struct csv_record *rec, const st
 	pass_over(f, rec);
 }
 
+static int take_sample(struct feed *f, const struct csv_record *rec, const struct sample *s)
+{
+	int r = 0;
+
+	if (was_published(f, rec))
+		f->stats->duplicate++;
+	else
+		r = add_row(f, s, rec);
+	if (r)
+		return r;
+	f->stats->rows++;
+	return maybe_flush(f, false);
+}
+
 static int take_row(struct feed *f, const struct csv_record *rec)
 {
 	struct sample s;
@@ -334,19 +360,15 @@ static int take_row(struct feed *f, const struct csv_record *rec)
 	r = parse(f, rec, &s, &e);
 	if (r < 0)
 		return r;
+	if (r == ROW_OK)
+		return take_sample(f, rec, &s);
 	if (r == ROW_INVALID) {
 		count_invalid(f, rec, &e);
-		return maybe_flush(f, false);
-	}
-	if (r == ROW_NO_VALUE) {
+	} else {
+		f->stats->rows++;
 		f->stats->no_value++;
 		pass_over(f, rec);
-	} else if (was_published(f, rec)) {
-		f->stats->duplicate++;
-	} else if ((r = add_row(f, &s, rec))) {
-		return r;
 	}
-	f->stats->rows++;
 	return maybe_flush(f, false);
 }
 
@@ -390,6 +412,22 @@ static int take_event(struct feed *f, int event, const struct csv_record *rec, s
 	return f->has_header ? take_row(f, rec) : take_header(f, rec, e);
 }
 
+/* Rows that are as expected, up to the first that is not. An open window is not for them: it begins
+ * with an empty table of series. */
+static int read_expected(struct feed *f)
+{
+	struct csv_record rec;
+	struct sample s;
+	int r = 0;
+
+	while (!r && !f->open_end && f->has_header && !daemon_stopping() &&
+	       row_foresee(f->rows, f->csv, &rec, &s)) {
+		f->stats->bytes = rec.end;
+		r = take_sample(f, &rec, &s);
+	}
+	return r;
+}
+
 /* Rows of one pass up to the end of the source. */
 static int read_rows(struct feed *f, struct err *e)
 {
@@ -400,6 +438,7 @@ static int read_rows(struct feed *f, struct err *e)
 		if (event < 0)
 			return event;
 		r = event == CSV_AGAIN ? wait_for_bytes(f) : take_event(f, event, &rec, e);
+		r = r ? r : read_expected(f);
 	}
 	if (!r && daemon_stopping())
 		r = -ECANCELED;

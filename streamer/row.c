@@ -349,26 +349,35 @@ static int take_value(const struct row_parser *p, const struct csv_record *rec, 
 
 /* ---- rows ----------------------------------------------------------------------------------- */
 
-static int take_time(struct row_parser *p, const struct csv_record *rec, struct stamp *ret,
-		     struct err *e)
+/* -EINVAL, -ERANGE as stamp_parse. */
+static int parse_time(struct row_parser *p, struct slice text, struct stamp *ret)
 {
-	struct slice text = csv_raw(rec, (uint32_t)p->at[COLUMN_TIME]);
 	int r;
 
 	if (slice_eq(text, (struct slice){p->time_text, p->time_len}) && text.len) {
 		*ret = p->time;
-		return ROW_OK;
+		return 0;
 	}
 	r = stamp_parse(trim(text), ret);
-	if (r < 0) {
-		err_set(e, 0, r == -ERANGE ? "outside 1970 to 2262: \"%s\"" : "no time: \"%s\"",
-			excerpt(text).s);
-		return invalid(p, rec, COLUMN_TIME, e);
-	}
+	if (r < 0)
+		return r;
 	p->time_len = text.len <= TIME_MAX ? text.len : 0;
 	memcpy(p->time_text, text.p, p->time_len);
 	p->time = *ret;
-	return ROW_OK;
+	return 0;
+}
+
+static int take_time(struct row_parser *p, const struct csv_record *rec, struct stamp *ret,
+		     struct err *e)
+{
+	struct slice text = csv_raw(rec, (uint32_t)p->at[COLUMN_TIME]);
+	int r = parse_time(p, text, ret);
+
+	if (!r)
+		return ROW_OK;
+	err_set(e, 0, r == -ERANGE ? "outside 1970 to 2262: \"%s\"" : "no time: \"%s\"",
+		excerpt(text).s);
+	return invalid(p, rec, COLUMN_TIME, e);
 }
 
 /* The record without time and value. */
@@ -440,4 +449,72 @@ int row_parse(struct row_parser *p, const struct csv_record *rec, struct sample 
 	if (r == ROW_OK || r == ROW_NO_VALUE)
 		*ret = s;
 	return r;
+}
+
+/* ---- expected rows --------------------------------------------------------------------------- */
+
+/* Moves left behind s if it begins so. */
+static inline bool pass(struct slice *left, struct slice s)
+{
+	if (left->len < s.len || memcmp(left->p, s.p, s.len))
+		return false;
+	left->p += s.len;
+	left->len -= s.len;
+	return true;
+}
+
+static inline bool ends_field(char c)
+{
+	return c == '"' || c == ',' || (unsigned char)c < ' ';
+}
+
+/* Moves left behind a short field whose text is plain, quoted or not. expected: tried first. */
+static inline bool pass_field(struct slice *left, struct slice expected, struct slice *ret)
+{
+	bool quoted = pass(left, SLICE_LIT("\""));
+	size_t max = MIN(left->len, (size_t)TIME_MAX + 1), n = 0;
+
+	if (expected.len < max && !memcmp(left->p, expected.p, expected.len))
+		n = expected.len;
+	while (n < max && !ends_field(left->p[n]))
+		n++;
+	if (n == max || quoted != (left->p[n] == '"'))
+		return false;
+	*ret = (struct slice){left->p, n};
+	left->p += n + quoted;
+	left->len -= n + quoted;
+	return true;
+}
+
+/* 0: there is none, or it is not there yet. */
+static size_t line_end_len(struct slice left)
+{
+	if (left.len && left.p[0] == '\n')
+		return 1;
+	return left.len > 1 && left.p[0] == '\r' && left.p[1] == '\n' ? 2 : 0;
+}
+
+bool row_foresee(struct row_parser *p, struct csv *csv, struct csv_record *rec, struct sample *ret)
+{
+	struct slice all = csv_peek(csv), left = all, field[2], value;
+	bool time_first = p->at[COLUMN_TIME] == (int)p->first;
+	struct slice known_time = {p->time_text, p->time_len}, none = {0};
+	struct series_key key;
+	size_t behind;
+
+	if (!series_expected(p->table, &key) || !pass(&left, key.piece[0]) ||
+	    !pass_field(&left, time_first ? known_time : none, &field[0]) ||
+	    !pass(&left, key.piece[1]) ||
+	    !pass_field(&left, time_first ? none : known_time, &field[1]) ||
+	    !pass(&left, key.piece[2]))
+		return false;
+	behind = line_end_len(left);
+	value = trim(field[time_first]);
+	if (!behind || value_classify(value) != VALUE_NUMBER ||
+	    parse_time(p, field[!time_first], &ret->time))
+		return false;
+	ret->value = value;
+	ret->series = series_came(p->table);
+	csv_take(csv, all.len - left.len, behind, rec);
+	return true;
 }

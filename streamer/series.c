@@ -14,6 +14,7 @@ struct entry {
 	struct entry *chain; /* in its bucket */
 	struct entry *next;  /* what came after it the last time, or NULL */
 	uint64_t hash;
+	bool is_plain; /* no line break in the key, nor a CR that would be part of one at its end */
 	size_t key_len[3];
 	char text[]; /* the key, then what the ref's slices point to */
 };
@@ -155,6 +156,28 @@ const struct series_ref *series_find(struct series_table *t, const struct series
 			return comes_now(t, e);
 	}
 	return NULL;
+}
+
+bool series_expected(const struct series_table *t, struct series_key *ret)
+{
+	const struct entry *e = t->last ? t->last->next : NULL;
+	const char *p;
+
+	if (!e || !e->is_plain)
+		return false;
+	__builtin_prefetch(e->next);
+	p = e->text;
+	for (int i = 0; i < 3; i++) {
+		ret->piece[i] = (struct slice){p, e->key_len[i]};
+		p += e->key_len[i];
+	}
+	return true;
+}
+
+const struct series_ref *series_came(struct series_table *t)
+{
+	t->last = t->last->next;
+	return &t->last->ref;
 }
 
 /* ---- canonical form ------------------------------------------------------------------------- */
@@ -372,6 +395,7 @@ static void fill_entry(struct entry *e, const struct series_key *key, const stru
 		e->key_len[i] = key->piece[i].len;
 		at = put(at, key->piece[i]);
 	}
+	e->is_plain = !memchr(e->text, '\n', (size_t)(at - e->text)) && at[-1] != '\r';
 	e->hash = key_hash(key);
 	e->ref.host = keep(c, FIELD_HOST, &at);
 	e->ref.series = (struct batch_series){

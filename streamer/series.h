@@ -59,6 +59,12 @@ uint32_t series_count(const struct series_table *t); /* ids are below it */
 /* NULL: not known yet. Refs hold until series_forget. */
 const struct series_ref *series_find(struct series_table *t, const struct series_key *key);
 
+/* The key of the series that comes next if it is the one that followed the last one the last time.
+ * False: none is expected, or its key is not to be compared byte by byte. */
+bool series_expected(const struct series_table *t, struct series_key *ret);
+/* It did come. */
+const struct series_ref *series_came(struct series_table *t);
+
 /* Validates fields (unescaped text, borrowed; absent ones empty) and adds them under a key that is
  * not known yet. device, uuid, model, container, pod and namespace come from their label where
  * their field is empty; labels that are held elsewhere are left out of series.labels. -EINVAL: a

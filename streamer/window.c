@@ -178,6 +178,11 @@ void window_group(const struct window *w, int64_t batch_size, int64_t segment_ns
 	size_t *starts = xmalloc((w->series + 2) * sizeof(*starts));
 
 	ret->n = 0;
+	ret->encoded = 0;
+	free(ret->series_at);
+	free(ret->attribution_at);
+	ret->series_at = xcalloc(w->series + 1, sizeof(*ret->series_at));
+	ret->attribution_at = xcalloc(w->series + 1, sizeof(*ret->attribution_at));
 	ret->order = xrealloc(ret->order, (w->n + 1) * sizeof(*ret->order));
 	c.gpu_mark = xcalloc(w->series + 1, sizeof(*c.gpu_mark));
 	c.gpu_segment = xcalloc(w->series + 1, sizeof(*c.gpu_segment));
@@ -196,48 +201,57 @@ void grouping_release(struct grouping *g)
 {
 	free(g->order);
 	free(g->groups);
+	free(g->series_at);
+	free(g->attribution_at);
 	*g = (struct grouping){0};
 }
 
 /* ---- encoding -------------------------------------------------------------------------------- */
 
 /* Index of id in a table being filled; *ret_new says that it is the next one. */
-static uint32_t local_index(uint32_t *index, uint32_t id, uint32_t *count, bool *ret_new)
+static uint32_t local_index(uint64_t *at, uint32_t message, uint32_t *count, bool *ret_new)
 {
-	*ret_new = !index[id];
+	*ret_new = *at >> 32 != message;
 	if (*ret_new)
-		index[id] = ++*count;
-	return index[id] - 1;
+		*at = (uint64_t)message << 32 | (*count)++;
+	return (uint32_t)*at;
 }
 
-void window_encode(const struct window *w, const struct grouping *g, size_t i, struct strbuf *out)
+/* Rows and tables of b as the group has them. */
+static void fill_batch(const struct window *w, struct grouping *g, const struct group *group,
+		       struct batch *b, struct row *rows)
 {
-	const struct group *group = &g->groups[i];
-	struct batch b = {.host = group->first->host};
-	uint32_t *series = xcalloc(w->series + 1, sizeof(*series));
-	uint32_t *attributions = xcalloc(w->series + 1, sizeof(*attributions));
-	struct row *rows = xmalloc(group->n * sizeof(*rows));
+	uint32_t message = ++g->encoded;
 
-	b.series = xmalloc(group->n * sizeof(*b.series));
-	b.attributions = xmalloc(group->n * sizeof(*b.attributions));
 	for (uint32_t k = 0; k < group->n; k++) {
 		const struct window_row *r = &w->rows[g->order[group->at + k]];
+		const struct series_ref *s = r->series;
 		bool is_new;
 
 		rows[k].time = r->time;
 		rows[k].value = (struct slice){w->text.s + r->value_at, r->value_len};
-		rows[k].series = local_index(series, r->series->series_id, &b.n_series, &is_new);
+		rows[k].series =
+			local_index(&g->series_at[s->series_id], message, &b->n_series, &is_new);
 		if (is_new)
-			b.series[rows[k].series] = r->series->series;
-		rows[k].attribution = local_index(attributions, r->series->attribution_id,
-						  &b.n_attributions, &is_new);
+			b->series[rows[k].series] = s->series;
+		rows[k].attribution = local_index(&g->attribution_at[s->attribution_id], message,
+						  &b->n_attributions, &is_new);
 		if (is_new)
-			b.attributions[rows[k].attribution] = r->series->attribution;
+			b->attributions[rows[k].attribution] = s->attribution;
 	}
+}
+
+void window_encode(const struct window *w, struct grouping *g, size_t i, struct strbuf *out)
+{
+	const struct group *group = &g->groups[i];
+	struct batch b = {.host = group->first->host};
+	struct row *rows = xmalloc(group->n * sizeof(*rows));
+
+	b.series = xmalloc(group->n * sizeof(*b.series));
+	b.attributions = xmalloc(group->n * sizeof(*b.attributions));
+	fill_batch(w, g, group, &b, rows);
 	batch_encode(out, &b, rows, group->n);
 	free(b.attributions);
 	free(b.series);
 	free(rows);
-	free(attributions);
-	free(series);
 }

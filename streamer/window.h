@@ -46,6 +46,11 @@ struct grouping {
 	struct group *groups;
 	size_t n, cap;
 	size_t hosts;
+	/* Where an id of the window is in the tables of the message being encoded: number of that
+	 * message << 32 | index. So a new message costs nothing to begin, however many ids there
+	 * are. */
+	uint64_t *series_at, *attribution_at;
+	uint32_t encoded;
 };
 
 void window_init(struct window *w);
@@ -62,6 +67,6 @@ void window_group(const struct window *w, int64_t batch_size, int64_t segment_ns
 void grouping_release(struct grouping *g);
 
 /* Appends the payload of one group (batch.h). */
-void window_encode(const struct window *w, const struct grouping *g, size_t i, struct strbuf *out);
+void window_encode(const struct window *w, struct grouping *g, size_t i, struct strbuf *out);
 
 #endif

@@ -189,7 +189,7 @@ static bool same_as_batch(const struct window *w, const struct window_row *row,
 	       slice_eq((struct slice){w->text.s + row->value_at, row->value_len}, got->value);
 }
 
-static void check_payload(const struct sample_window *s, size_t i)
+static void check_payload(struct sample_window *s, size_t i)
 {
 	const struct group *x = &s->g.groups[i];
 	struct batch b = {0};
