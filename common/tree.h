@@ -155,6 +155,8 @@ void tree_stats(struct tree *t, struct tree_stats *ret);
 
 /* What one commit did to GPUs, told after it is visible: for inotify and WebSockets. */
 enum change_kind {
+	CHANGE_HOST_ADDED,
+	CHANGE_HOST_REMOVED,
 	CHANGE_GPU_ADDED,
 	CHANGE_GPU_REMOVED,
 	CHANGE_GPU,
@@ -167,14 +169,16 @@ enum change_kind {
 };
 struct change {
 	enum change_kind kind;
-	const char *host, *gpu; /* encoded */
+	const char *host, *gpu; /* encoded; CHANGE_HOST_*: no gpu */
 	int64_t segment_ns;     /* CHANGE_SEGMENT_* */
 	const char *series;     /* CHANGE_SERIES_*, CHANGE_LATEST: encoded file name */
+	bool same_value;        /* CHANGE_LATEST: its text is what it was */
 };
 /* At most TREE_WATCHERS, before feeding starts; a commit that changed nothing is told with n = 0,
  * the first list too (nothing was seen before it). CHANGE_GPU: what its identity says has changed.
  * CHANGE_GPU_ADDED and _REMOVED stand for all in the folder; where an identity is replaced by one
- * of another incarnation both come. Strings live until fn returns. */
+ * of another incarnation both come. A host comes with its first GPU and goes with its last. Strings
+ * live until fn returns. */
 #define TREE_WATCHERS 4
 void tree_watch(struct tree *t,
 		void (*fn)(int64_t revision, const struct change *c, size_t n, void *arg),

@@ -27,6 +27,7 @@ static const char readme[] =
 	"grep -l lost */*/state                        GPUs that are gone\n"
 	"find . -maxdepth 2 -mindepth 2 -mmin +1       GPUs without samples for a minute\n"
 	"tail -F <host>/0/telemetry.csv                follow a GPU\n"
+	"inotifywait -m <host>/0/metrics               values that change\n"
 	"jq -r '.data[].uuid' .meta/gpus.json          all GPUs\n";
 
 /* ---- all GPUs -------------------------------------------------------------------------------- */

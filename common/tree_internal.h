@@ -80,6 +80,7 @@ struct latest {
 };
 
 struct series_state {
+	uint32_t told; /* hash of the value that readers know */
 	struct latest sane;
 	struct latest *ahead; /* mostly NULL */
 	char *file;           /* encoded name where that differs from the identity's */
@@ -127,6 +128,7 @@ struct host {
 	struct map gpus;
 	uint32_t listed;     /* GPUs */
 	int64_t changed_rev; /* of the commit in which one came or went */
+	bool told;           /* readers know it */
 	struct host *gone_next;
 };
 

@@ -21,6 +21,15 @@ static void tell_gpu(struct changes *ch, enum change_kind kind, const struct gpu
 		add(ch, kind, g);
 }
 
+/* The name lives in whatever struct host there is. */
+static void tell_host(struct changes *ch, enum change_kind kind, const char *name)
+{
+	struct gpu of = {.host = &(struct host){.name = (char *)name}};
+
+	if (!ch->off)
+		add(ch, kind, &of);
+}
+
 static void tell_segment(struct changes *ch, enum change_kind kind, const struct gpu *g,
 			 const struct segment *s)
 {
@@ -194,6 +203,19 @@ static void publish_segments(struct model *m, struct gpu *g, struct changes *ch)
 
 /* ---- series ---------------------------------------------------------------------------------- */
 
+static void tell_latest(struct changes *ch, struct gpu *g, uint32_t i)
+{
+	struct slice value = latest_value(gpu_latest(g, i));
+	uint32_t now = (uint32_t)hash64(value.p, value.len, 0);
+	bool same = g->series[i].told == now;
+	size_t n = ch->n;
+
+	g->series[i].told = now;
+	tell_series(ch, g->series[i].listed ? CHANGE_LATEST : CHANGE_SERIES_ADDED, g, i);
+	if (ch->n > n)
+		ch->list[n].same_value = same;
+}
+
 static void publish_series(const struct model *m, struct gpu *g, struct changes *ch)
 {
 	uint32_t n = g->ident ? g->ident->id->n_series : 0;
@@ -202,12 +224,10 @@ static void publish_series(const struct model *m, struct gpu *g, struct changes 
 		struct series_state *s = &g->series[i];
 		bool shown = gpu_latest(g, i) != NULL;
 
-		if (shown && !s->listed)
-			tell_series(ch, CHANGE_SERIES_ADDED, g, i);
-		else if (!shown && s->listed)
+		if (!shown && s->listed)
 			tell_series(ch, CHANGE_SERIES_REMOVED, g, i);
-		else if (shown && s->dirty)
-			tell_series(ch, CHANGE_LATEST, g, i);
+		else if (shown && (!s->listed || s->dirty))
+			tell_latest(ch, g, i);
 		if (!shown && s->listed)
 			g->lost_rev = m->revision;
 		s->listed = shown;
@@ -291,6 +311,16 @@ static void publish_folder(struct model *m, struct gpu *g, struct changes *ch)
 	g->changed = false;
 }
 
+/* A host is there while it has a GPU; the one whose only GPU is replaced has never gone. */
+static void publish_host(struct host *h, struct changes *ch)
+{
+	bool shown = h->listed > 0;
+
+	if (shown != h->told)
+		tell_host(ch, shown ? CHANGE_HOST_ADDED : CHANGE_HOST_REMOVED, h->name);
+	h->told = shown;
+}
+
 static void remove_gpu(struct model *m, struct gpu *g, struct changes *ch)
 {
 	struct host *h = g->host;
@@ -327,6 +357,7 @@ static void publish_gpu(struct model *m, struct gpu *g, struct changes *ch)
 	int64_t before = g->last_ns;
 
 	publish_folder(m, g, ch);
+	publish_host(g->host, ch);
 	publish_segments(m, g, ch);
 	publish_series(m, g, ch);
 	sum_up(m, g);
@@ -363,6 +394,7 @@ static void inherit_series(struct gpu *g, const struct gpu *old)
 {
 	for (uint32_t i = 0; i < MIN(g->n_series, old->n_series); i++) {
 		g->series[i].listed = old->series[i].listed;
+		g->series[i].told = old->series[i].told;
 		g->series[i].dirty = !same_latest(gpu_latest(g, i), gpu_latest(old, i));
 	}
 }
@@ -397,6 +429,16 @@ static void inherit_gpu(struct model *m, const struct gpu *old, struct changes *
 	inherit_segments(g, old, ch);
 }
 
+static void inherit_host(struct model *m, const struct host *old, struct changes *ch)
+{
+	struct host *h = map_get_str(&m->hosts, old->name);
+
+	if (h && h->listed)
+		h->told = old->told;
+	else if (old->told)
+		tell_host(ch, CHANGE_HOST_REMOVED, old->name);
+}
+
 void model_inherit(struct model *m, const struct model *old, struct changes *ch)
 {
 	map_each (&old->hosts, i) {
@@ -408,6 +450,7 @@ void model_inherit(struct model *m, const struct model *old, struct changes *ch)
 			if (g->listed)
 				inherit_gpu(m, g, ch);
 		}
+		inherit_host(m, h, ch);
 	}
 }
 

@@ -1,10 +1,13 @@
 #include "inode.h"
 
+#include "clock.h"
+
 struct inode_table {
 	struct tree *tree;
 	struct inode *root;
 	pthread_mutex_t lock;
-	struct map by_ino; /* 8 bytes of ino */
+	struct map by_ino;  /* 8 bytes of ino */
+	struct map by_path; /* the one looked up last */
 	struct map groups;
 };
 
@@ -32,7 +35,6 @@ static void group_add(struct inode_group *g, struct inode *i)
 		g->first->link = &i->next;
 	g->first = i;
 	g->count++;
-	i->pushed = true;
 }
 
 static void group_remove(struct inode_table *t, struct inode *i)
@@ -56,21 +58,24 @@ static char *group_key_below(const struct inode *dir, const char *name, enum nod
 		return NULL;
 	if (dir->ino == INODE_ROOT)
 		return xstrdup(name);
-	if (strchr(dir->group->key, '/'))
+	if (strchr(dir->group->key, '/') || type != NODE_DIR)
 		return xstrdup(dir->group->key);
-	return type == NODE_DIR ? xasprintf("%s/%s", dir->group->key, name) : NULL;
+	return xasprintf("%s/%s", dir->group->key, name);
 }
 
 /* ---- life -------------------------------------------------------------------------------------
  */
 
-static struct inode *inode_new(uint64_t ino, struct node *node, const char *name)
+static struct inode *inode_new(uint64_t ino, struct node *node, char *path)
 {
 	struct inode *i = xcalloc(1, sizeof(*i));
+	char *slash = strrchr(path, '/');
 
 	i->ino = ino;
 	i->node = node_ref(node);
-	i->name = xstrdup(name);
+	i->path = path;
+	i->name = slash ? slash + 1 : path;
+	i->used_ms = mono_now().ns / NS_PER_MS;
 	pthread_mutex_init(&i->lock, NULL);
 	return i;
 }
@@ -78,7 +83,7 @@ static struct inode *inode_new(uint64_t ino, struct node *node, const char *name
 static void inode_free(struct inode *i)
 {
 	node_unref(i->node);
-	free(i->name);
+	free(i->path);
 	pthread_mutex_destroy(&i->lock);
 	free(i);
 }
@@ -87,6 +92,8 @@ static void inode_free(struct inode *i)
 static void unlink_inode(struct inode_table *t, struct inode *i)
 {
 	map_remove(&t->by_ino, &i->ino, sizeof(i->ino));
+	if (map_get_str(&t->by_path, i->path) == i)
+		map_remove(&t->by_path, i->path, strlen(i->path));
 	if (i->group)
 		group_remove(t, i);
 	i->group = NULL;
@@ -100,12 +107,14 @@ struct inode_table *inode_table_new(struct tree *tree)
 
 	t->tree = tree;
 	pthread_mutex_init(&t->lock, NULL);
-	t->root = inode_new(ino, node, "");
+	t->root = inode_new(ino, node, xstrdup(""));
 	t->root->parent = ino;
 	t->root->type = NODE_DIR;
+	t->root->pushed = true;
 	t->root->lookups = t->root->refs = 1;
 	group_add(group_take(t, ""), t->root);
 	map_put(&t->by_ino, &ino, sizeof(ino), t->root);
+	map_put(&t->by_path, "", 0, t->root);
 	node_unref(node);
 	return t;
 }
@@ -122,6 +131,7 @@ void inode_table_free(struct inode_table *t)
 		inode_free(i);
 	}
 	map_release(&t->by_ino);
+	map_release(&t->by_path);
 	map_release(&t->groups);
 	pthread_mutex_destroy(&t->lock);
 	free(t);
@@ -174,21 +184,31 @@ static double entry_timeout(const struct inode *dir, const struct inode *i)
 static struct inode *inode_add(struct inode_table *t, struct inode *dir, const char *name,
 			       struct node *node, const struct attr *a)
 {
-	struct inode *i = inode_new(a->ino, node, name);
+	struct inode *i = inode_new(a->ino, node,
+				    xasprintf("%s%s%s", dir->path, *dir->path ? "/" : "", name));
 	char *key;
 
 	i->parent = dir->ino;
 	i->type = a->type;
 	i->content = a->content;
 	i->entry_timeout = entry_timeout(dir, i);
-	if (i->type == NODE_DIR || i->content == CONTENT_ROWS) {
-		key = group_key_below(dir, name, i->type);
-		if (key)
-			group_add(group_take(t, key), i);
-		free(key);
-	}
+	key = group_key_below(dir, name, i->type);
+	if (key)
+		group_add(group_take(t, key), i);
+	i->pushed = key && (i->type == NODE_DIR || i->content == CONTENT_ROWS);
+	free(key);
 	map_put(&t->by_ino, &i->ino, sizeof(i->ino), i);
 	return i;
+}
+
+static void count_lookup(struct inode_table *t, struct inode *i)
+{
+	if (i->lookups++ == 0)
+		i->refs++;
+	i->refs++;
+	i->used_ms = mono_now().ns / NS_PER_MS;
+	if (map_get_str(&t->by_path, i->path) != i)
+		map_put(&t->by_path, i->path, strlen(i->path), i);
 }
 
 /* dir may have been forgotten meanwhile where the kernel does not keep its word; then it has no
@@ -202,9 +222,7 @@ static struct inode *inode_count(struct inode_table *t, struct inode *dir, const
 	i = map_get(&t->by_ino, &a->ino, sizeof(a->ino));
 	if (!i)
 		i = inode_add(t, dir, name, node, a);
-	if (i->lookups++ == 0)
-		i->refs++;
-	i->refs++;
+	count_lookup(t, i);
 	pthread_mutex_unlock(&t->lock);
 	return i;
 }
@@ -257,6 +275,116 @@ void inode_forget(struct inode_table *t, uint64_t ino, uint64_t n)
 	pthread_mutex_unlock(&t->lock);
 	if (last)
 		inode_free(last);
+}
+
+/* ---- by path ----------------------------------------------------------------------------------
+ */
+
+struct inode *inode_at(struct inode_table *t, const char *path)
+{
+	struct inode *i;
+
+	pthread_mutex_lock(&t->lock);
+	i = map_get_str(&t->by_path, path);
+	if (i)
+		i->refs++;
+	pthread_mutex_unlock(&t->lock);
+	return i;
+}
+
+bool inode_path_is_known(struct inode_table *t, const char *path)
+{
+	bool known;
+
+	pthread_mutex_lock(&t->lock);
+	known = map_get_str(&t->by_path, path) != NULL;
+	pthread_mutex_unlock(&t->lock);
+	return known;
+}
+
+bool inode_group_is_known(struct inode_table *t, const char *key)
+{
+	bool known;
+
+	pthread_mutex_lock(&t->lock);
+	known = map_get_str(&t->groups, key) != NULL;
+	pthread_mutex_unlock(&t->lock);
+	return known;
+}
+
+void inode_count_lookup(struct inode_table *t, struct inode *i)
+{
+	pthread_mutex_lock(&t->lock);
+	if (map_get(&t->by_ino, &i->ino, sizeof(i->ino)) == i) {
+		count_lookup(t, i);
+		i->refs--;
+	}
+	pthread_mutex_unlock(&t->lock);
+}
+
+/* ---- idleness ---------------------------------------------------------------------------------
+ */
+
+void inode_used(struct inode_table *t, struct inode *i)
+{
+	pthread_mutex_lock(&t->lock);
+	i->used_ms = mono_now().ns / NS_PER_MS;
+	pthread_mutex_unlock(&t->lock);
+}
+
+struct idle {
+	uint64_t ino;
+	int depth;
+};
+
+static int deeper_first(const void *a, const void *b)
+{
+	return ((const struct idle *)b)->depth - ((const struct idle *)a)->depth;
+}
+
+static int depth_of(const char *path)
+{
+	int n = 0;
+
+	for (; (path = strchr(path, '/')); path++)
+		n++;
+	return n;
+}
+
+/* Under the lock. */
+static size_t collect_idle(struct inode_table *t, int64_t idle_ms, bool files_only,
+			   struct idle *ret)
+{
+	int64_t now = mono_now().ns / NS_PER_MS;
+	size_t n = 0;
+
+	map_each (&t->by_ino, k) {
+		struct inode *i = t->by_ino.entries[k].value;
+
+		if (i == t->root || now - i->used_ms < idle_ms ||
+		    (files_only && i->type == NODE_DIR))
+			continue;
+		i->used_ms = now;
+		ret[n++] = (struct idle){i->ino, depth_of(i->path)};
+	}
+	return n;
+}
+
+size_t inode_idle(struct inode_table *t, int64_t idle_ms, bool files_only, uint64_t **ret)
+{
+	struct idle *idle;
+	size_t n;
+
+	pthread_mutex_lock(&t->lock);
+	idle = xcalloc(map_count(&t->by_ino), sizeof(*idle));
+	n = collect_idle(t, idle_ms, files_only, idle);
+	pthread_mutex_unlock(&t->lock);
+	qsort(idle, n, sizeof(*idle), deeper_first);
+	*ret = xcalloc(n + 1, sizeof(**ret));
+	for (size_t k = 0; k < n; k++)
+		(*ret)[k] = idle[k].ino;
+	free(idle);
+	return n;
 }
 
 /* ---- attributes -------------------------------------------------------------------------------
@@ -327,6 +455,8 @@ enum inode_change inode_publish_begin(struct inode_table *t, struct inode *i, bo
 	struct attr now;
 	int r;
 
+	if (!i->pushed && !vanishing)
+		return INODE_SAME;
 	pthread_mutex_lock(&i->lock);
 	if (i->has_shown || (vanishing && !i->gone)) {
 		r = tree_attr(t->tree, i->node, &now);

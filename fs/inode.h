@@ -9,13 +9,20 @@
  *	1 mark		inode_publish_begin: answers carry timeout 0 from now on
  *	2 invalidate	the kernel drops what it has; an attribute answer that it is waiting for was
  *			asked before and is ignored (its attr_version). If it does not know the
- *inode although we gave it out, a LOOKUP answer is on its way there: try again 3 switch
- *inode_publish_end: nothing is shown; the next question takes the tree's newest
+ *			inode although we gave it out, a LOOKUP answer is on its way there: try
+ *			again
+ *	3 switch	inode_publish_end: nothing is shown; the next question takes the tree's
+ *			newest
  *
  * What is not shown costs nothing: the kernel has no attributes of it. Values, latest.* and links
  * are rendered anew for each question and are not cached at all; some of them change with time
  * alone. A cached name that has vanished without a push mends itself, because the tree
  * answers ESTALE, upon which the kernel looks the path up again.
+ *
+ * Paths are of the mount's root, without a slash in front; the root's is "". Only what the kernel
+ * knows can be watched, for a watch keeps its inode; so paths also say where an event is worth its
+ * price (events.h). What nobody looked at for a while is given back (prune.h), so that known means
+ * held by somebody.
  *
  * Locks, in this order: table, inode; the tree's is taken under an inode's. */
 #ifndef GPUTEL_FS_INODE_H
@@ -29,8 +36,7 @@
 #define INODE_ROOT     1
 #define INODE_CACHED_S 86400.0 /* "long": freshness comes from the push */
 
-/* The folders and row files whose attributes change with one GPU ("host/gpu"), one host ("host") or
- * with anything (""). */
+/* What belongs to one GPU ("host/gpu"), to one host ("host"), or the root (""). */
 struct inode_group {
 	char *key;
 	struct inode *first;
@@ -41,7 +47,7 @@ struct inode {
 	/* Fixed. */
 	uint64_t ino, parent;
 	struct node *node; /* owned */
-	char *name;
+	char *path, *name; /* name: the end of path */
 	enum node_type type;
 	enum node_content content;
 	bool pushed; /* attributes are cached */
@@ -50,7 +56,8 @@ struct inode {
 	/* Under the table's lock. */
 	uint64_t lookups;
 	uint32_t refs;              /* lookups > 0 counts as one */
-	struct inode_group *group;  /* NULL: not pushed, or forgotten */
+	int64_t used_ms;            /* monotonic: last lookup or open, or try to prune */
+	struct inode_group *group;  /* NULL: of no host, or forgotten */
 	struct inode *next, **link; /* in it */
 
 	pthread_mutex_t lock;
@@ -75,6 +82,19 @@ void inode_put(struct inode_table *t, struct inode *i); /* NULL is fine */
 int inode_lookup(struct inode_table *t, struct inode *dir, const char *name, struct inode **ret,
 		 struct attr *ret_attr, double *ret_timeout) must_check;
 void inode_forget(struct inode_table *t, uint64_t ino, uint64_t n);
+void inode_used(struct inode_table *t, struct inode *i);
+
+/* A reference to what the kernel knows at that path; NULL: nothing. */
+struct inode *inode_at(struct inode_table *t, const char *path);
+/* Whether the kernel knows it, or anything of a GPU or host. */
+bool inode_path_is_known(struct inode_table *t, const char *path);
+bool inode_group_is_known(struct inode_table *t, const char *key);
+/* Counts an answer of i to a LOOKUP of its path, also where it has vanished from the tree. */
+void inode_count_lookup(struct inode_table *t, struct inode *i);
+
+/* Numbers of what was not used for so long, those within a folder before it, and counts them as
+ * used; *ret is to be freed. files_only: no folders. */
+size_t inode_idle(struct inode_table *t, int64_t idle_ms, bool files_only, uint64_t **ret);
 
 /* Attributes to answer with, and for how many seconds they hold. -ESTALE: vanished. */
 int inode_attr(struct inode_table *t, struct inode *i, struct attr *ret,

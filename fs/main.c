@@ -8,6 +8,7 @@
 #include "mountpoint.h"
 #include "notify.h"
 #include "ops.h"
+#include "toucher.h"
 #include "view.h"
 
 /* So many threads are kept free of reads that may wait for etcd. */
@@ -20,6 +21,7 @@ struct program {
 	struct etcd *etcd;
 	struct view *view;
 	struct fuse_session *session;
+	struct toucher *toucher;
 	struct notifier *notifier;
 	struct fs fs;
 };
@@ -132,6 +134,27 @@ static void init_fs(struct program *p, int ready_fd)
 	fs->ready_fd = ready_fd;
 }
 
+static void on_published(void *arg)
+{
+}
+
+static void on_sent(int64_t revision, void *arg)
+{
+}
+
+static int start_pushing(struct program *p, struct err *e)
+{
+	struct fs *fs = &p->fs;
+
+	fs->events = events_start(fs->inodes, p->session, p->toucher, on_sent, p);
+	if (fs->events)
+		p->notifier = notifier_start(fs->tree, fs->inodes, p->session, fs->events,
+					     on_published, p);
+	if (!p->notifier)
+		return err_set(e, -EAGAIN, "no threads for notifications");
+	return 0;
+}
+
 static int open_session(struct program *p, struct err *e)
 {
 	char *argv[] = {(char *)"gputel-fs", NULL};
@@ -142,16 +165,25 @@ static int open_session(struct program *p, struct err *e)
 	fuse_opt_free_args(&args);
 	if (!p->session)
 		return err_set(e, -ENOMEM, "libfuse refuses to start a session");
-	p->notifier = notifier_start(p->fs.tree, p->fs.inodes, p->session);
-	if (!p->notifier)
-		return err_set(e, -EAGAIN, "no thread for notifications");
-	r = mountpoint_attach(&p->mountpoint, &p->options, &fd, e);
+	r = start_pushing(p, e);
+	if (r == 0)
+		r = mountpoint_attach(&p->mountpoint, &p->options, &fd, e);
 	if (r < 0)
 		return r;
 	r = device_attach(p->session, fd);
 	if (r < 0)
 		return err_set(e, r, "connection: %s", strerror(-r));
+	if (p->toucher)
+		toucher_attach(p->toucher, p->mountpoint.path, p->mountpoint.device,
+			       mount_options_restrict(&p->options));
 	return 0;
+}
+
+static void start_toucher(struct program *p)
+{
+	p->toucher = toucher_start();
+	if (!p->toucher)
+		log_warn("no process for inotify's events: %s", strerror(errno));
 }
 
 /* The parts in order; release() undoes whatever of it came about. */
@@ -162,6 +194,8 @@ static int run(struct program *p, struct err *e)
 
 	if (r == 0 && !p->options.foreground)
 		r = background_start(&ready_fd, e);
+	if (r == 0)
+		start_toucher(p);
 	if (r == 0)
 		r = daemon_init(p->conf.shutdown_timeout, e);
 	if (r == 0)
@@ -184,6 +218,7 @@ static void release(struct program *p)
 	if (p->etcd)
 		etcd_cancel(p->etcd);
 	notifier_stop(p->notifier);
+	events_stop(p->fs.events);
 	mountpoint_detach(&p->mountpoint); /* still there where the connection was aborted */
 	row_reads_free(p->fs.reads);
 	files_free(p->fs.files);
@@ -192,6 +227,8 @@ static void release(struct program *p)
 	inode_table_free(p->fs.inodes);
 	view_close(p->view);
 	notifier_free(p->notifier);
+	events_free(p->fs.events);
+	toucher_free(p->toucher);
 	etcd_close(p->etcd);
 	mountpoint_release(&p->mountpoint);
 	mount_options_release(&p->options);

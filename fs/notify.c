@@ -15,12 +15,24 @@ static char told_changed, told_removed;
 struct notifier {
 	struct inode_table *inodes;
 	struct fuse_session *se;
+	struct events *events;
+	void (*on_published)(void *arg);
+	void *arg;
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	/* Under lock. */
 	struct map told; /* key of an inode group → &told_changed or &told_removed */
+	struct touches touches;
+	int64_t revision;
 	bool stopping;
+};
+
+/* What was told since the last round. */
+struct news {
+	struct map told;
+	struct touches touches;
+	int64_t revision;
 };
 
 /* One inode that is being published. */
@@ -48,7 +60,8 @@ static void tell(struct notifier *n, const char *key, bool removed)
 
 static bool removes(enum change_kind kind)
 {
-	return kind == CHANGE_GPU_REMOVED || kind == CHANGE_SEGMENT_REMOVED;
+	return kind == CHANGE_HOST_REMOVED || kind == CHANGE_GPU_REMOVED ||
+	       kind == CHANGE_SEGMENT_REMOVED || kind == CHANGE_SERIES_REMOVED;
 }
 
 /* On the feeding thread. A folder goes with its last entry, so parents are told of removals too. */
@@ -63,9 +76,13 @@ static void on_changes(int64_t revision, const struct change *c, size_t count, v
 		bool removed = removes(c[i].kind);
 
 		tell(n, c[i].host, removed);
+		if (!c[i].gpu)
+			continue;
 		snprintf(key, sizeof(key), "%s/%s", c[i].host, c[i].gpu);
 		tell(n, key, removed);
 	}
+	touches_collect(&n->touches, n->inodes, c, count);
+	n->revision = revision;
 	pthread_cond_signal(&n->wake);
 	pthread_mutex_unlock(&n->lock);
 }
@@ -108,7 +125,8 @@ static int64_t first_stale_byte(const struct publication *p)
 	return p->change == INODE_GONE ? 0 : p->old_size & -PAGE;
 }
 
-/* Step 2. False: the kernel is about to get to know it. */
+/* Step 2. False: the kernel is about to get to know it. The name of what has gone stays until its
+ * watchers are told (events.h); whoever uses it meanwhile gets ESTALE and looks anew. */
 static bool invalidate(struct notifier *n, const struct publication *p)
 {
 	const struct inode *i = p->inode;
@@ -116,8 +134,6 @@ static bool invalidate(struct notifier *n, const struct publication *p)
 
 	if (r == -ENOENT && inode_is_known(n->inodes, p->inode))
 		return false;
-	if (p->change == INODE_GONE)
-		fuse_lowlevel_notify_inval_entry(n->se, i->parent, i->name, strlen(i->name));
 	return true;
 }
 
@@ -158,15 +174,16 @@ static void publish_all(struct notifier *n, struct map *told)
 /* ---- life -------------------------------------------------------------------------------------
  */
 
-static bool wait_told(struct notifier *n, struct map *ret)
+static bool wait_news(struct notifier *n, struct news *ret)
 {
 	bool stopping;
 
 	pthread_mutex_lock(&n->lock);
 	while (!n->stopping && map_count(&n->told) == 0)
 		pthread_cond_wait(&n->wake, &n->lock);
-	*ret = n->told;
+	*ret = (struct news){n->told, n->touches, n->revision};
 	n->told = MAP_INIT;
+	n->touches = (struct touches){0};
 	stopping = n->stopping;
 	pthread_mutex_unlock(&n->lock);
 	return !stopping;
@@ -175,23 +192,30 @@ static bool wait_told(struct notifier *n, struct map *ret)
 static void *run(void *arg)
 {
 	struct notifier *n = arg;
-	struct map told;
+	struct news news;
 
-	while (wait_told(n, &told)) {
-		publish_all(n, &told);
-		map_release(&told);
+	while (wait_news(n, &news)) {
+		publish_all(n, &news.told);
+		n->on_published(n->arg);
+		events_add(n->events, &news.touches, news.revision);
+		map_release(&news.told);
 	}
-	map_release(&told);
+	map_release(&news.told);
+	touches_release(&news.touches);
 	return NULL;
 }
 
 struct notifier *notifier_start(struct tree *tree, struct inode_table *inodes,
-				struct fuse_session *se)
+				struct fuse_session *se, struct events *events,
+				void (*on_published)(void *arg), void *arg)
 {
 	struct notifier *n = xcalloc(1, sizeof(*n));
 
 	n->inodes = inodes;
 	n->se = se;
+	n->events = events;
+	n->on_published = on_published;
+	n->arg = arg;
 	n->told = MAP_INIT;
 	pthread_mutex_init(&n->lock, NULL);
 	pthread_cond_init(&n->wake, NULL);
@@ -219,6 +243,7 @@ void notifier_free(struct notifier *n)
 	if (!n)
 		return;
 	map_release(&n->told);
+	touches_release(&n->touches);
 	pthread_mutex_destroy(&n->lock);
 	pthread_cond_destroy(&n->wake);
 	free(n);

@@ -1,4 +1,5 @@
-/* The push: tells the kernel that attributes and names which it keeps have changed.
+/* The push: tells the kernel that attributes and names which it keeps have changed, then whoever
+ * waits for that (on_published), then whoever watches (events.h).
  *
  * One thread of its own takes the changes of the tree, GPU by GPU, and publishes what is shown of
  * them (inode.h). It holds no lock while it calls the kernel, which may wait there for requests
@@ -7,14 +8,16 @@
 #ifndef GPUTEL_FS_NOTIFY_H
 #define GPUTEL_FS_NOTIFY_H
 
+#include "events.h"
 #include "inode.h"
 #include "lowlevel.h"
 
 struct notifier;
 
-/* Starts listening to the tree and the thread. */
+/* Starts listening to the tree and the thread. on_published runs on it after each round. */
 struct notifier *notifier_start(struct tree *tree, struct inode_table *inodes,
-				struct fuse_session *se);
+				struct fuse_session *se, struct events *events,
+				void (*on_published)(void *arg), void *arg);
 /* Ends the thread; the tree may go on telling. NULL is fine. */
 void notifier_stop(struct notifier *n);
 /* When the tree tells nothing any more. NULL is fine. */

@@ -7,6 +7,7 @@
 #include "background.h"
 #include "dir.h"
 #include "strbuf.h"
+#include "touched.h"
 #include "xattr.h"
 
 #define MAX_BACKGROUND 256
@@ -45,24 +46,15 @@ static void fs_init(void *userdata, struct fuse_conn_info *conn)
 static void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct fs *fs = fs_of(req);
-	struct inode *dir = known(req, parent), *i;
-	struct fuse_entry_param e;
-	struct attr a;
-	double timeout;
-	int r;
+	struct inode *dir = known(req, parent);
 
 	if (!dir)
 		return;
-	r = inode_lookup(fs->inodes, dir, name, &i, &a, &timeout);
+	if (events_own(fs->events, req))
+		touched_lookup(fs, req, dir, name);
+	else
+		reply_lookup(fs, req, dir, name);
 	inode_put(fs->inodes, dir);
-	if (r < 0) {
-		entry_error(req, r);
-		return;
-	}
-	entry_param(&fs->owner, i, &a, timeout, &e);
-	if (fuse_reply_entry(req, &e) < 0)
-		inode_forget(fs->inodes, i->ino, 1);
-	inode_put(fs->inodes, i);
 }
 
 static void fs_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count)
@@ -218,6 +210,7 @@ static void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (r < 0) {
 		entry_error(req, r);
 	} else {
+		inode_used(fs->inodes, i);
 		set_caching(&a, fi);
 		if (a.content != CONTENT_ROWS)
 			r = file_new(fs->files, i->node, &file);
@@ -299,25 +292,49 @@ static void fs_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
 /* ---- whatever would change something -----------------------------------------------------------
  */
 
+/* All that the toucher does comes here. */
 static void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
 		       struct fuse_file_info *fi)
 {
-	fuse_reply_err(req, EROFS);
+	if (events_own(fs_of(req)->events, req))
+		fs_getattr(req, ino, fi);
+	else
+		fuse_reply_err(req, EROFS);
+}
+
+static void change_name(fuse_req_t req, fuse_ino_t parent, const char *name, enum touch_op op)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *dir;
+
+	if (!events_own(fs->events, req)) {
+		fuse_reply_err(req, EROFS);
+		return;
+	}
+	dir = known(req, parent);
+	if (dir)
+		touched_change(fs, req, dir, name, op);
+	inode_put(fs->inodes, dir);
 }
 
 static void fs_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
-	fuse_reply_err(req, EROFS);
+	change_name(req, parent, name, TOUCH_MAKE_FILE);
 }
 
 static void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
-	fuse_reply_err(req, EROFS);
+	change_name(req, parent, name, TOUCH_MAKE_DIR);
 }
 
-static void fs_remove(fuse_req_t req, fuse_ino_t parent, const char *name)
+static void fs_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	fuse_reply_err(req, EROFS);
+	change_name(req, parent, name, TOUCH_REMOVE_FILE);
+}
+
+static void fs_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	change_name(req, parent, name, TOUCH_REMOVE_DIR);
 }
 
 static void fs_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
@@ -384,8 +401,8 @@ const struct fuse_lowlevel_ops fs_ops = {
 	.setattr = fs_setattr,
 	.mknod = fs_mknod,
 	.mkdir = fs_mkdir,
-	.unlink = fs_remove,
-	.rmdir = fs_remove,
+	.unlink = fs_unlink,
+	.rmdir = fs_rmdir,
 	.symlink = fs_symlink,
 	.rename = fs_rename,
 	.link = fs_link,

@@ -4,6 +4,7 @@
 
 #include "device.h"
 #include "entry.h"
+#include "events.h"
 #include "file.h"
 #include "rows.h"
 
@@ -14,6 +15,7 @@ struct fs {
 	struct inode_table *inodes;
 	struct files *files;
 	struct row_reads *reads;
+	struct events *events;
 	struct entry_owner owner;
 	int ready_fd; /* background.h */
 };

@@ -312,20 +312,70 @@ static size_t members(const char *key)
 	return n;
 }
 
-TEST(a_group_has_what_changes_with_a_gpu_a_host_or_anything)
+TEST(a_group_has_what_belongs_to_a_gpu_a_host_or_the_root)
 {
 	begin();
 	inode_put(table, look_up_segment());
 	inode_put(table, look_up(GPU, "uuid", NULL));
+	inode_put(table, look_up(HOST, "latest.csv", NULL));
 	inode_put(table, look_up(ROOT, ".meta", NULL));
 	CHECK_EQ_INT(members(""), 1);
-	CHECK_EQ_INT(members("h"), 1);
-	CHECK_EQ_INT(members("h/0"), 3);
+	CHECK_EQ_INT(members("h"), 2);
+	CHECK_EQ_INT(members("h/0"), 4);
 	CHECK_EQ_INT(members("h/1"), 0);
+	CHECK(inode_group_is_known(table, "h/0"));
+	CHECK(!inode_group_is_known(table, "h/1"));
 	inode_forget(table, SEGMENT, 1);
-	CHECK_EQ_INT(members("h/0"), 2);
+	CHECK_EQ_INT(members("h/0"), 3);
 	inode_forget(table, GPU, 1);
+	inode_forget(table, VALUE, 1);
 	inode_forget(table, HISTORY, 1);
 	CHECK_EQ_INT(members("h/0"), 0);
+	CHECK(!inode_group_is_known(table, "h/0"));
+	end();
+}
+
+TEST(a_path_is_known_as_long_as_its_inode_is)
+{
+	struct inode *i;
+
+	begin();
+	inode_put(table, look_up_segment());
+	i = inode_at(table, "h/0/history/s.csv");
+	if (CHECK(i != NULL)) {
+		CHECK_EQ_INT(i->ino, SEGMENT);
+		CHECK_EQ_STR(i->name, "s.csv");
+	}
+	CHECK(inode_path_is_known(table, "h/0"));
+	CHECK(inode_path_is_known(table, ""));
+	CHECK(!inode_path_is_known(table, "h/0/metrics"));
+	inode_count_lookup(table, i);
+	inode_forget(table, SEGMENT, 1);
+	CHECK(inode_path_is_known(table, "h/0/history/s.csv"));
+	inode_forget(table, SEGMENT, 1);
+	CHECK(!inode_path_is_known(table, "h/0/history/s.csv"));
+	inode_count_lookup(table, i);
+	CHECK(!inode_path_is_known(table, "h/0/history/s.csv"));
+	inode_put(table, i);
+	end();
+}
+
+TEST(what_is_idle_is_told_once_what_is_in_a_folder_before_it)
+{
+	uint64_t *idle;
+
+	begin();
+	inode_put(table, look_up_segment());
+	CHECK_EQ_INT(inode_idle(table, 1000000, false, &idle), 0);
+	free(idle);
+	CHECK_EQ_INT(inode_idle(table, 0, true, &idle), 1);
+	CHECK_EQ_INT(idle[0], SEGMENT);
+	free(idle);
+	if (CHECK_EQ_INT(inode_idle(table, 0, false, &idle), 4)) {
+		CHECK_EQ_INT(idle[0], SEGMENT);
+		CHECK_EQ_INT(idle[1], HISTORY);
+		CHECK_EQ_INT(idle[3], HOST);
+	}
+	free(idle);
 	end();
 }

@@ -185,14 +185,14 @@ TEST(what_is_put_is_seen_at_the_commit_and_not_before)
 
 static void note_changes(int64_t revision, const struct change *c, size_t n, void *arg)
 {
-	static const char *const kinds[] = {"gpu+", "gpu-", "gpu",    "seg+", "seg-",
-					    "seg",  "ser+", "latest", "ser-"};
+	static const char *const kinds[] = {"host+", "host-", "gpu+", "gpu-",   "gpu", "seg+",
+					    "seg-",  "seg",   "ser+", "latest", "ser-"};
 	struct strbuf *out = arg;
 
 	strbuf_addf(out, "%lld:", (long long)revision);
 	for (size_t i = 0; i < n; i++)
-		strbuf_addf(out, " %s%s%s", kinds[c[i].kind], c[i].series ? "=" : "",
-			    c[i].series ? c[i].series : "");
+		strbuf_addf(out, " %s%s%s%s", kinds[c[i].kind], c[i].series ? "=" : "",
+			    c[i].series ? c[i].series : "", c[i].same_value ? "(same)" : "");
 	strbuf_addc(out, '\n');
 }
 
@@ -227,12 +227,33 @@ TEST(watchers_are_told_what_a_commit_did)
 	feed_drop(x.t, merged);
 	feed_drop_identity(x.t, x.f);
 	tree_commit(x.t, 6);
-	CHECK_EQ_STR(log.s, "1: gpu+\n"
+	CHECK_EQ_STR(log.s, "1: gpu+ host+\n"
 			    "2: seg latest=" UTIL "\n"
 			    "3:\n"
 			    "4: gpu seg ser+=" POWER "\n"
 			    "5: seg- ser-=" POWER "\n"
-			    "6: gpu-\n");
+			    "6: gpu- host-\n");
+	strbuf_release(&log);
+	end(&x);
+}
+
+TEST(watchers_are_told_whether_a_value_reads_as_before)
+{
+	struct fixture x;
+	struct strbuf log;
+
+	begin(&x);
+	strbuf_init(&log, 65536);
+	feed_put(x.t, chunk(&x, T0, 0, (struct feed_row[]){ROW(POWER, "5", SEC(1))}, 1), true);
+	feed_put_identity(x.t, x.f, 1);
+	tree_commit(x.t, 1);
+	tree_watch(x.t, note_changes, &log);
+	feed_put(x.t, chunk(&x, T0, 1, (struct feed_row[]){ROW(POWER, "5", SEC(2))}, 1), true);
+	tree_commit(x.t, 2);
+	feed_put(x.t, chunk(&x, T0, 2, (struct feed_row[]){ROW(POWER, "5.0", SEC(3))}, 1), true);
+	tree_commit(x.t, 3);
+	CHECK_EQ_STR(log.s, "2: seg latest=" POWER "(same)\n"
+			    "3: seg latest=" POWER "\n");
 	strbuf_release(&log);
 	end(&x);
 }
