@@ -15,6 +15,7 @@ struct place {
 
 struct audit {
 	struct place published, queued, processing, dead;
+	struct published published_by; /* sources, to tell foreign messages */
 	struct tally tally;
 	struct place *into;    /* where pointers are counted at the moment */
 	int64_t unreadable;    /* values that cannot be decoded */
@@ -25,12 +26,13 @@ struct audit {
 static int count_producer(const struct etcd_kv *kv, void *arg)
 {
 	struct audit *a = arg;
-	size_t skip = strlen(KEY_PRODUCERS);
+	char source[SOURCE_ID_MAX];
 	struct producer p;
 
-	if (memchr(kv->key.p + skip, '/', kv->key.len - skip))
+	if (!producer_source(kv->key, source))
 		return 0;
-	if (producer_decode("", kv, &p, NULL)) {
+	published_add(&a->published_by, source, producer_sequence(kv));
+	if (producer_decode(source, kv, &p, NULL)) {
 		a->unreadable++;
 		return 0;
 	}
@@ -52,13 +54,15 @@ static int count_pointer(const struct etcd_kv *kv, void *arg)
 	struct audit *a = arg;
 	char ulid[ULID_LEN + 1];
 	struct message m;
+	bool ours;
 
 	if (key_parse_ulid(kv->key, ulid) || message_decode(ulid, kv->value, &m, NULL)) {
 		a->unreadable++;
 		return 0;
 	}
-	*(m.source[0] ? &a->into->messages : &a->into->foreign_messages) += 1;
-	*(m.source[0] ? &a->into->rows : &a->into->foreign_rows) += m.rows;
+	ours = published_has(&a->published_by, &m);
+	*(ours ? &a->into->messages : &a->into->foreign_messages) += 1;
+	*(ours ? &a->into->rows : &a->into->foreign_rows) += m.rows;
 	message_release(&m);
 	return 0;
 }
@@ -98,6 +102,7 @@ static int gather(struct etcd *c, struct audit *a, int64_t *ret_revision, struct
 			      reads[i].count, a, i ? NULL : &revision, e);
 	}
 	chunk_release(&a->chunk);
+	published_release(&a->published_by);
 	*ret_revision = revision;
 	return r;
 }

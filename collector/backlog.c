@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-void backlog_init(struct backlog *b, struct hosts *hosts, int64_t max_retries)
+void backlog_init(struct backlog *b, struct roster *hosts, int64_t max_retries)
 {
 	*b = (struct backlog){.hosts = hosts, .max_retries = max_retries, .max = BACKLOG_MAX};
 }
@@ -178,7 +178,7 @@ struct host *backlog_put(struct backlog *b, const struct etcd_kv *kv)
 		message_release(&m);
 		return NULL;
 	}
-	h = hosts_by_name(b->hosts, m.host);
+	h = roster_by_name(b->hosts, m.host);
 	if (!h) {
 		note_misfit(b, kv, "its host's name cannot be a folder's");
 		message_release(&m);
@@ -308,8 +308,8 @@ static void drop_lanes(struct host *h)
 
 void backlog_release(struct backlog *b)
 {
-	hosts_each (b->hosts, i)
-		drop_lanes(hosts_at(b->hosts, i));
+	roster_each (b->hosts, i)
+		drop_lanes(roster_at(b->hosts, i));
 	map_each (&b->pending, i) {
 		struct pending *p = b->pending.entries[i].value;
 

@@ -10,7 +10,7 @@
 #ifndef GPUTEL_BACKLOG_H
 #define GPUTEL_BACKLOG_H
 
-#include "hosts.h"
+#include "roster.h"
 
 #define BACKLOG_MAX         200000 /* pointers held */
 #define BACKLOG_MISFITS_MAX 64     /* noted at a time; the rest when the queue is listed again */
@@ -39,7 +39,7 @@ struct misfit {
 };
 
 struct backlog {
-	struct hosts *hosts;
+	struct roster *hosts;
 	int64_t max_retries;
 	size_t max;         /* BACKLOG_MAX */
 	struct map pending; /* by ULID → struct pending */
@@ -51,7 +51,7 @@ struct backlog {
 	size_t n_misfits;
 };
 
-void backlog_init(struct backlog *b, struct hosts *hosts, int64_t max_retries);
+void backlog_init(struct backlog *b, struct roster *hosts, int64_t max_retries);
 void backlog_release(struct backlog *b);
 
 /* What the mirror of the queue tells: a list, then changes. */

@@ -103,8 +103,8 @@ static bool wants_solo(struct consumer *c, const struct host *h, struct mono now
 static bool anyone_wants_solo(struct consumer *c, struct mono now)
 {
 	if (c->backlog.n_last)
-		hosts_each (&c->hosts, i)
-			if (wants_solo(c, hosts_at(&c->hosts, i), now))
+		roster_each (&c->hosts, i)
+			if (wants_solo(c, roster_at(&c->hosts, i), now))
 				return true;
 	return false;
 }
@@ -120,8 +120,8 @@ enum task consumer_next(struct consumer *c, unsigned worker, struct host **ret,
 	if (!c->hosts.placed)
 		group_place(&c->group);
 	solo = anyone_wants_solo(c, now);
-	hosts_each (&c->hosts, i) {
-		struct host *h = hosts_at(&c->hosts, i);
+	roster_each (&c->hosts, i) {
+		struct host *h = roster_at(&c->hosts, i);
 		enum task t = h->worker == worker ? task_of(c, h) : TASK_NONE;
 
 		if (t == TASK_NONE)
@@ -161,8 +161,8 @@ struct host *consumer_another(struct consumer *c, unsigned worker)
 {
 	struct mono now = mono_now();
 
-	hosts_each (&c->hosts, i) {
-		struct host *h = hosts_at(&c->hosts, i);
+	roster_each (&c->hosts, i) {
+		struct host *h = roster_at(&c->hosts, i);
 
 		if (h->worker == worker && h->due.ns <= now.ns && task_of(c, h) == TASK_STORE &&
 		    !backlog_first_is_redelivery(h)) {
@@ -396,7 +396,7 @@ void consumer_release(struct consumer *c)
 {
 	backlog_release(&c->backlog);
 	group_release(&c->group);
-	hosts_release(&c->hosts);
+	roster_release(&c->hosts);
 	for (unsigned i = 0; i < c->n_workers; i++)
 		pthread_cond_destroy(&c->work[i]);
 	free(c->work);

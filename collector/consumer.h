@@ -25,7 +25,7 @@ struct consumer {
 	pthread_mutex_t lock; /* everything below, and the hosts but for their last part */
 	pthread_cond_t *work; /* one per worker: something may be due */
 	pthread_cond_t changed;
-	struct hosts hosts;
+	struct roster hosts;
 	struct backlog backlog;
 	struct group group;
 	int64_t seen_rev; /* of the queue's mirror */

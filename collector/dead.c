@@ -3,6 +3,7 @@
 #include "batch.h"
 #include "keys.h"
 #include "message.h"
+#include "producer.h"
 #include "render.h"
 #include "tally.h"
 
@@ -152,6 +153,7 @@ static int replay_one(struct etcd *c, struct message *m, int64_t mod_rev, bool *
 
 struct replay {
 	struct etcd *client;
+	bool all; /* what cannot be tried again is passed over */
 	int64_t n;
 	struct err *e;
 };
@@ -169,6 +171,12 @@ static int replay_letter(const struct etcd_kv *kv, void *arg)
 	r = message_decode(ulid, kv->value, &m, p->e);
 	if (r)
 		return r;
+	if (m.raw) {
+		message_release(&m);
+		return p->all ? 0
+			      : err_set(p->e, -EINVAL,
+					"%s was no message: there is nothing to try again", ulid);
+	}
 	r = replay_one(p->client, &m, kv->mod_rev, &done, p->e);
 	p->n += !r && done;
 	message_release(&m);
@@ -177,7 +185,7 @@ static int replay_letter(const struct etcd_kv *kv, void *arg)
 
 int dead_replay(struct etcd *c, const char *ulid, int64_t *ret_n, struct err *e)
 {
-	struct replay p = {.client = c, .e = e};
+	struct replay p = {.client = c, .all = !ulid, .e = e};
 	struct etcd_reply reply;
 	int r;
 
@@ -198,53 +206,94 @@ int dead_replay(struct etcd *c, const char *ulid, int64_t *ret_n, struct err *e)
 	return r;
 }
 
-/* The count of what was dropped moves with it, so that the balance holds. */
-static int drop_once(struct etcd *c, const char *ulid, struct err *e)
+static int read_letter(struct etcd *c, const char *ulid, struct message *ret, int64_t *ret_rev,
+		       struct err *e)
 {
-	struct etcd_reply now, reply;
-	struct tally total = {0};
-	struct strbuf text;
-	struct message m;
+	struct etcd_reply reply;
+	int r = etcd_get(c, key_deadletter(ulid).s, NULL, 0, 0, 0, &reply, e);
+
+	if (r)
+		return r;
+	if (reply.ranges[0].n) {
+		*ret_rev = reply.ranges[0].kvs[0].mod_rev;
+		r = message_decode(ulid, reply.ranges[0].kvs[0].value, ret, e);
+	} else {
+		r = not_there(ulid, e);
+	}
+	etcd_reply_release(&reply);
+	return r;
+}
+
+/* The total with m among the dropped. Only what a producer has published counts; its record stays
+ * as long as a dead letter of it does (expiry.h). */
+static int count_dropped(struct etcd *c, const struct message *m, struct tally *total,
+			 int64_t *ret_rev, struct err *e)
+{
+	bool is_named = m->source[0] && strlen(m->source) < SOURCE_ID_MAX;
+	const struct etcd_range *stored, *record;
+	struct etcd_reply reply;
 	struct etcd_txn t;
-	int64_t dead_rev, total_rev = 0;
 	int r;
 
-	etcd_txn_init(&t, c, "drop");
-	etcd_then_get(&t, key_deadletter(ulid).s, NULL);
+	etcd_txn_init(&t, c, "drop_read");
 	etcd_then_get(&t, KEY_STATS_TOTAL, NULL);
-	r = etcd_txn_settle(&t, &now, NULL, e);
+	etcd_then_get(&t, key_producer(is_named ? m->source : "-").s, NULL);
+	r = etcd_txn_settle(&t, &reply, NULL, e);
+	etcd_txn_release(&t);
 	if (r)
-		goto out;
-	r = now.ranges[0].n ? message_decode(ulid, now.ranges[0].kvs[0].value, &m, e)
-			    : not_there(ulid, e);
-	if (!r && now.ranges[1].n) {
-		total_rev = now.ranges[1].kvs[0].mod_rev;
-		r = tally_add(&total, now.ranges[1].kvs[0].value, e);
+		return r;
+	stored = &reply.ranges[0];
+	record = &reply.ranges[1];
+	*ret_rev = stored->n ? stored->kvs[0].mod_rev : 0;
+	r = stored->n ? tally_add(total, stored->kvs[0].value, e) : 0;
+	if (producer_has_published(producer_sequence(record->n ? record->kvs : NULL), m)) {
+		total->messages_dropped++;
+		total->rows_dropped += m->rows;
 	}
-	dead_rev = now.ranges[0].n ? now.ranges[0].kvs[0].mod_rev : 0;
-	etcd_reply_release(&now);
-	if (r)
-		goto out;
-	total.messages_dropped += m.source[0] != '\0';
-	total.rows_dropped += m.source[0] ? m.rows : 0;
-	message_release(&m);
+	etcd_reply_release(&reply);
+	return r;
+}
+
+/* -EAGAIN: something changed meanwhile. */
+static int drop_now(struct etcd *c, const char *ulid, int64_t rev, const struct tally *total,
+		    int64_t total_rev, struct err *e)
+{
+	struct etcd_reply reply;
+	struct strbuf text;
+	struct etcd_txn t;
+	int r;
+
 	strbuf_init(&text, 4096);
-	tally_encode(&text, &total);
-	etcd_txn_reset(&t);
-	etcd_if_mod(&t, key_deadletter(ulid).s, dead_rev);
+	tally_encode(&text, total);
+	etcd_txn_init(&t, c, "drop");
+	etcd_if_mod(&t, key_deadletter(ulid).s, rev);
 	etcd_if_mod(&t, KEY_STATS_TOTAL, total_rev);
 	etcd_then_delete(&t, key_deadletter(ulid).s, NULL);
 	etcd_then_delete(&t, key_payload(ulid).s, NULL);
 	etcd_then_put(&t, KEY_STATS_TOTAL, (struct slice){text.s, text.len}, 0);
 	strbuf_release(&text);
 	r = etcd_txn_settle(&t, &reply, NULL, e);
-	if (!r) {
-		r = reply.succeeded ? 0 : -EAGAIN;
-		etcd_reply_release(&reply);
-	}
-out:
 	etcd_txn_release(&t);
+	if (r)
+		return r;
+	r = reply.succeeded ? 0 : -EAGAIN;
+	etcd_reply_release(&reply);
 	return r;
+}
+
+/* The count of what was dropped moves with it, so that the balance holds. */
+static int drop_once(struct etcd *c, const char *ulid, struct err *e)
+{
+	struct tally total = {0};
+	int64_t rev = 0, total_rev = 0;
+	struct message m;
+	int r = read_letter(c, ulid, &m, &rev, e);
+
+	if (r)
+		return r;
+	r = count_dropped(c, &m, &total, &total_rev, e);
+	message_release(&m);
+	return r ? r : drop_now(c, ulid, rev, &total, total_rev, e);
 }
 
 int dead_drop(struct etcd *c, const char *ulid, struct err *e)

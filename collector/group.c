@@ -2,7 +2,7 @@
 
 #include "etcd.h"
 
-void group_init(struct group *g, struct hosts *hosts, const char *id)
+void group_init(struct group *g, struct roster *hosts, const char *id)
 {
 	*g = (struct group){.hosts = hosts, .id = id, .want_recovery = true};
 }
@@ -46,8 +46,8 @@ static void add_member(struct group *g, struct slice key)
 
 static void remove_member(struct group *g, size_t i)
 {
-	hosts_each (g->hosts, k) {
-		struct host *h = hosts_at(g->hosts, k);
+	roster_each (g->hosts, k) {
+		struct host *h = roster_at(g->hosts, k);
 
 		if (h->target == g->members[i])
 			h->target = NULL;
@@ -99,8 +99,8 @@ bool group_is_first(const struct group *g)
 void group_writers_begin(struct group *g)
 {
 	g->writers_listed = false;
-	hosts_each (g->hosts, i) {
-		struct host *h = hosts_at(g->hosts, i);
+	roster_each (g->hosts, i) {
+		struct host *h = roster_at(g->hosts, i);
 
 		free(h->writer);
 		h->writer = NULL;
@@ -112,7 +112,7 @@ void group_writer_set(struct group *g, const struct etcd_kv *kv, bool deleted)
 {
 	size_t skip = strlen(KEY_WRITERS);
 	struct host *h =
-		hosts_by_enc(g->hosts, (struct slice){kv->key.p + skip, kv->key.len - skip});
+		roster_by_enc(g->hosts, (struct slice){kv->key.p + skip, kv->key.len - skip});
 
 	if (!h || kv->mod_rev < h->writer_rev)
 		return;
@@ -175,7 +175,7 @@ void group_place(struct group *g)
 	size_t room = g->n_members ? (n + g->n_members - 1) / g->n_members : 0;
 
 	for (uint32_t i = 0; i < n; i++)
-		list[i] = hosts_at(g->hosts, i);
+		list[i] = roster_at(g->hosts, i);
 	qsort(list, n, sizeof(*list), by_name);
 	for (uint32_t i = 0; i < n; i++) {
 		size_t m = list[i]->writer ? member_index(g, list[i]->writer) : g->n_members;

@@ -11,12 +11,12 @@
 #ifndef GPUTEL_GROUP_H
 #define GPUTEL_GROUP_H
 
-#include "hosts.h"
+#include "roster.h"
 
 struct etcd_kv;
 
 struct group {
-	struct hosts *hosts;
+	struct roster *hosts;
 	const char *id; /* our own */
 	char **members; /* live consumers, sorted */
 	size_t n_members;
@@ -27,7 +27,7 @@ struct group {
 	int64_t recovered_rev;       /* what it changed in the queue is there at this revision */
 };
 
-void group_init(struct group *g, struct hosts *hosts, const char *id);
+void group_init(struct group *g, struct roster *hosts, const char *id);
 void group_release(struct group *g);
 
 /* What the mirror of /consumers/ tells. */

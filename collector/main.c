@@ -295,6 +295,10 @@ static void recover(struct collector *k, int64_t max_retries)
 			"recovered from collectors that are gone: %lld messages back in the queue, "
 			"%lld dead-lettered",
 			(long long)rec.requeued, (long long)rec.dead);
+	if (rec.unreadable)
+		log_warn("%lld claims of collectors that are gone were no messages and are "
+			 "dead-lettered, the last of them %s",
+			 (long long)rec.unreadable, rec.unreadable_why.text);
 	if (!r) {
 		note_recovery(&k->consumer, &rec);
 		r = tally_fold(k->etcd, &e);
@@ -347,7 +351,7 @@ static bool serve(struct collector *k)
 		due = c->group.members_listed &&
 		      (c->group.want_recovery || !mono_ms_until(k->next_recovery));
 		c->group.want_recovery = c->group.want_recovery && !due;
-		max_retries = c->dead_full ? INT64_MAX : k->conf.mq_max_retries;
+		max_retries = c->dead_full ? QUEUE_NO_DEAD_LETTERS : k->conf.mq_max_retries;
 		idle = consumer_idle(c);
 		misfits = c->backlog.n_misfits > 0 && !c->dead_full;
 		check_workers(k);

@@ -45,14 +45,11 @@ static size_t segments_of(const struct listing *l, const char *gpu)
 }
 
 /* That the GPU has no chunk but those of this segment. */
-static void if_only_segment(struct etcd_txn *t, const struct writer *w, const struct stored *s,
-			    uint64_t end_ns)
+static void if_only_segment(struct etcd_txn *t, const struct writer *w, const char *gpu,
+			    struct key begin, struct key end)
 {
-	struct key begin = key_data_from(w->host, s->gpu, (uint64_t)s->start_ns);
-	struct key end = key_data_from(w->host, s->gpu, end_ns);
-
-	etcd_if_range_mod_below(t, key_data_from(w->host, s->gpu, 0).s, begin.s, 1);
-	etcd_if_range_mod_below(t, end.s, key_data_from(w->host, s->gpu, UINT64_MAX).s, 1);
+	etcd_if_range_mod_below(t, key_data_from(w->host, gpu, 0).s, begin.s, 1);
+	etcd_if_range_mod_below(t, end.s, key_data_from(w->host, gpu, UINT64_MAX).s, 1);
 }
 
 /* Whether we are still the writer, after a "false". */
@@ -67,16 +64,13 @@ static int why_refused(const struct etcd_reply *reply, const struct fence *f, co
 	return -EAGAIN;
 }
 
-/* revision: at which the segment was listed. Nothing may have been stored in it since, or a copy of
- * this transaction that is applied late would delete rows it was not meant for. -EAGAIN: something
- * was; look again another time. */
-static int drop_segment(struct etcd *c, const struct writer *w, const struct fence *f,
-			const struct hold *h, const struct stored *s, bool last, int64_t revision,
-			struct err *e)
+int retention_drop(struct etcd *c, const struct writer *w, const struct fence *f,
+		   const struct hold *h, const char *gpu, int64_t start_ns, bool last,
+		   int64_t revision, struct err *e)
 {
-	uint64_t end_ns = (uint64_t)s->start_ns + (uint64_t)w->segment_ns;
-	struct key begin = key_data_from(w->host, s->gpu, (uint64_t)s->start_ns);
-	struct key end = key_data_from(w->host, s->gpu, end_ns);
+	uint64_t from_ns = (uint64_t)start_ns, end_ns = from_ns + (uint64_t)w->segment_ns;
+	struct key begin = key_data_from(w->host, gpu, from_ns);
+	struct key end = key_data_from(w->host, gpu, end_ns);
 	struct etcd_reply reply;
 	struct etcd_txn t;
 	int r;
@@ -86,11 +80,11 @@ static int drop_segment(struct etcd *c, const struct writer *w, const struct fen
 	etcd_if_mod(&t, key_writer(h->host).s, h->rev);
 	etcd_if_range_mod_below(&t, begin.s, end.s, revision + 1);
 	etcd_then_delete(&t, begin.s, end.s);
-	etcd_then_delete(&t, key_body_from(w->host, s->gpu, (uint64_t)s->start_ns).s,
-			 key_body_from(w->host, s->gpu, end_ns).s);
+	etcd_then_delete(&t, key_body_from(w->host, gpu, from_ns).s,
+			 key_body_from(w->host, gpu, end_ns).s);
 	if (last) {
-		if_only_segment(&t, w, s, end_ns);
-		etcd_then_delete(&t, key_gpu(w->host, s->gpu).s, NULL);
+		if_only_segment(&t, w, gpu, begin, end);
+		etcd_then_delete(&t, key_gpu(w->host, gpu).s, NULL);
 	}
 	etcd_else_get(&t, key_consumer(f->consumer).s, NULL);
 	etcd_else_get(&t, key_writer(h->host).s, NULL);
@@ -121,7 +115,7 @@ int retention_sweep(struct writer *w, struct etcd *c, const struct fence *f, con
 		r = writer_stored_at(w, c, f, h, s->gpu, s->start_ns, &stored_ns, e);
 		if (r || stored_ns + retention_ns > now_ns)
 			continue;
-		r = drop_segment(c, w, f, h, s, last, revision, e);
+		r = retention_drop(c, w, f, h, s->gpu, s->start_ns, last, revision, e);
 		if (r == -EAGAIN) {
 			/* What is known of the segment is out of date with it. */
 			writer_drop_segment(w, s->gpu, s->start_ns, false);

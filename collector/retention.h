@@ -12,4 +12,12 @@
 int retention_sweep(struct writer *w, struct etcd *c, const struct fence *f, const struct hold *h,
 		    int64_t retention_ns, size_t *ret_dropped, struct err *e) must_check;
 
+/* Drops one segment of a GPU (encoded), and with the last one the GPU's identity. revision: at
+ * which the segment was listed. Nothing may have been stored in it since, or a copy of this
+ * transaction that is applied late would delete rows it was not meant for. -EAGAIN: something was;
+ * look again another time. */
+int retention_drop(struct etcd *c, const struct writer *w, const struct fence *f,
+		   const struct hold *h, const char *gpu, int64_t start_ns, bool last,
+		   int64_t revision, struct err *e) must_check;
+
 #endif

@@ -1,9 +1,8 @@
 #include "upkeep.h"
 
 #include "clock.h"
+#include "expiry.h"
 #include "log.h"
-#include "producer.h"
-#include "tally.h"
 
 #include <stdio.h>
 
@@ -175,86 +174,12 @@ static int count_dead(struct upkeep *u, struct err *e)
 
 /* ---- producers ------------------------------------------------------------------------------- */
 
-struct expiry {
-	struct upkeep *u;
-	struct err *e;
-};
-
-/* Clocks may be wrong by weeks; the lease of its newest idempotency keys runs on etcd's. While it
- * lives the source was at work within MQ_DEDUP_TTL. */
-static bool was_at_work(struct upkeep *u, const struct producer *p)
-{
-	int64_t ttl_s = 0;
-	int r = p->leases[0] ? etcd_lease_keepalive(u->etcd, p->leases[0], &ttl_s, NULL) : 0;
-
-	return r || ttl_s > 0;
-}
-
-/* What it has published stays counted, in the total. */
-static int end_producer(struct upkeep *u, const struct producer *p, struct err *e)
-{
-	struct tally total = {0};
-	int64_t total_rev = 0;
-	struct etcd_reply now, reply;
-	struct strbuf text;
-	struct etcd_txn t;
-	int r = etcd_get(u->etcd, KEY_STATS_TOTAL, NULL, 0, 0, 0, &now, e);
-
-	if (r)
-		return r;
-	if (now.ranges[0].n) {
-		total_rev = now.ranges[0].kvs[0].mod_rev;
-		r = tally_add(&total, now.ranges[0].kvs[0].value, e);
-	}
-	etcd_reply_release(&now);
-	if (r)
-		return r;
-	total.messages_ended += p->messages;
-	total.rows_ended += p->rows;
-	strbuf_init(&text, 4096);
-	tally_encode(&text, &total);
-	etcd_txn_init(&t, u->etcd, "end_producer");
-	etcd_if_mod(&t, key_producer(p->source).s, p->mod_rev);
-	etcd_if_create(&t, key_producer_owner(p->source).s, 0);
-	etcd_if_mod(&t, KEY_STATS_TOTAL, total_rev);
-	etcd_then_delete(&t, key_producer(p->source).s, NULL);
-	etcd_then_put(&t, KEY_STATS_TOTAL, (struct slice){text.s, text.len}, 0);
-	r = etcd_txn_send(&t, &reply, e);
-	if (!r)
-		etcd_reply_release(&reply);
-	etcd_txn_release(&t);
-	strbuf_release(&text);
-	return r;
-}
-
-static int expire_producer(const struct etcd_kv *kv, void *arg)
-{
-	struct expiry *x = arg;
-	size_t skip = strlen(KEY_PRODUCERS), len = kv->key.len - skip;
-	char source[SOURCE_ID_MAX];
-	struct producer p;
-
-	if (len >= sizeof(source) || memchr(kv->key.p + skip, '/', len))
-		return 0;
-	memcpy(source, kv->key.p + skip, len);
-	source[len] = '\0';
-	if (producer_decode(source, kv, &p, NULL) ||
-	    p.updated_ns > wall_now_ns() - UPKEEP_IDLE_PRODUCER_S * NS_PER_SEC ||
-	    was_at_work(x->u, &p))
-		return 0;
-	log_info("source %s (%s) has been idle for 30 days; its record is dropped", source, p.name);
-	return end_producer(x->u, &p, x->e);
-}
-
 static int expire_producers(struct upkeep *u, struct err *e)
 {
-	struct expiry x = {u, e};
-
 	if (mono_ms_until(u->next_expiry))
 		return 0;
 	u->next_expiry = mono_in_ms(EXPIRE_EVERY_MS);
-	return etcd_each(u->etcd, KEY_PRODUCERS, key_prefix_end(KEY_PRODUCERS).s, 0, 0,
-			 expire_producer, &x, NULL, e);
+	return expiry_sweep(u->etcd, EXPIRY_PERIOD_S, EXPIRY_PERIODS, e);
 }
 
 /* ---- thread ---------------------------------------------------------------------------------- */

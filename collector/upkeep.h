@@ -15,9 +15,8 @@
 #include "conf.h"
 #include "consumer.h"
 
-#define UPKEEP_HISTORY_MS      60000
-#define UPKEEP_DEAD_LETTERS    10000 /* past it nothing more is dead-lettered; see consumer.h */
-#define UPKEEP_IDLE_PRODUCER_S (30 * 86400LL)
+#define UPKEEP_HISTORY_MS   60000
+#define UPKEEP_DEAD_LETTERS 10000 /* past it nothing more is dead-lettered; see consumer.h */
 
 struct upkeep;
 

@@ -177,7 +177,7 @@ static void count_stored(struct tally *t, const struct claim *k)
 	t->messages_processed++;
 	t->rows_stored += k->m.rows;
 	t->latency_ms_sum += MAX(wall_now_ns() - k->m.created_ns, 0) / NS_PER_MS;
-	if (!k->m.source[0]) {
+	if (k->foreign) {
 		t->messages_foreign++;
 		t->rows_foreign += k->m.rows;
 	}

@@ -169,6 +169,9 @@ int etcd_lease_grant(struct etcd *c, int64_t id, int64_t ttl_s, int64_t *ret_ttl
 		     struct err *e) must_check;
 /* *ret_ttl_s <= 0: the lease is lost. */
 int etcd_lease_keepalive(struct etcd *c, int64_t id, int64_t *ret_ttl_s, struct err *e) must_check;
+/* How long it lives if nobody renews it, by etcd's clock, in whole seconds; *ret_ttl_s < 0: it is
+ * gone. */
+int etcd_lease_left(struct etcd *c, int64_t id, int64_t *ret_ttl_s, struct err *e) must_check;
 int etcd_lease_revoke(struct etcd *c, int64_t id, struct err *e) must_check; /* -ENOENT: gone */
 
 /* ---- maintenance ---------------------------------------------------------------------------- */

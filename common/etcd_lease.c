@@ -58,6 +58,18 @@ int etcd_lease_keepalive(struct etcd *c, int64_t id, int64_t *ret_ttl_s, struct 
 	return etcd_lease_keepalive_within(c, id, 0, ret_ttl_s, e);
 }
 
+int etcd_lease_left(struct etcd *c, int64_t id, int64_t *ret_ttl_s, struct err *e)
+{
+	struct etcd_request q = {.path = "/v3/lease/timetolive", .repeatable = true};
+	struct json *doc = NULL;
+	int r = simple_call(c, q, &doc, e, "{\"ID\":\"%lld\"}", (long long)id);
+
+	if (!r)
+		*ret_ttl_s = json_int(json_get(doc, "TTL"), 0);
+	json_free(doc);
+	return r;
+}
+
 int etcd_lease_revoke_within(struct etcd *c, int64_t id, int timeout_ms, struct err *e)
 {
 	struct etcd_request q = {.path = "/v3/lease/revoke", .timeout_ms = timeout_ms};

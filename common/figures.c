@@ -4,29 +4,23 @@
 #include "json.h"
 #include "keys.h"
 #include "message.h"
+#include "producer.h"
 #include "tally.h"
 
 #include <stdio.h>
 
 #define OLDEST_LOOK 64 /* claims that are looked at to find the oldest */
 
-/* {source} of /producers/{source}, or of /producers/{source}/owner where owner says so; else empty.
- */
-static struct slice source_of(struct slice key, bool owner)
-{
-	size_t n = sizeof(KEY_PRODUCERS) - 1;
-	const char *slash = memchr(key.p + n, '/', key.len - n);
-
-	if (owner != (slash != NULL))
-		return (struct slice){0};
-	return (struct slice){key.p + n, (slash ? (size_t)(slash - key.p) : key.len) - n};
-}
-
 /* A source's owner key follows it directly, and says that a streamer works on it. */
 static bool is_worked_on(const struct etcd_range *range, size_t i)
 {
-	return i + 1 < range->n && slice_eq(source_of(range->kvs[i].key, false),
-					    source_of(range->kvs[i + 1].key, true));
+	struct slice source = range->kvs[i].key, next;
+
+	if (i + 1 == range->n)
+		return false;
+	next = range->kvs[i + 1].key;
+	return next.len > source.len && next.p[source.len] == '/' &&
+	       !memcmp(next.p, source.p, source.len);
 }
 
 /* Decimal text, compared as a number; what is none is no rate. */
@@ -39,15 +33,18 @@ static void lowest_rate(struct figures *f, struct slice rate)
 		memcpy(f->throttle_rate, text, sizeof(text));
 }
 
-static void add_producers(struct figures *f, const struct etcd_range *range)
+static void add_producers(struct figures *f, const struct etcd_range *range,
+			  struct published *sources)
 {
 	for (size_t i = 0; i < range->n; i++) {
 		const struct etcd_kv *kv = &range->kvs[i];
+		char source[SOURCE_ID_MAX];
 		struct json *doc;
 
-		if (!source_of(kv->key, false).len ||
+		if (!producer_source(kv->key, source) ||
 		    json_parse(kv->value.p, kv->value.len, &doc, NULL))
 			continue;
+		published_add(sources, source, producer_sequence(kv));
 		f->messages_published += json_int(json_get(doc, "messages"), 0);
 		f->rows_published += json_int(json_get(doc, "rows"), 0);
 		if (is_worked_on(range, i))
@@ -73,7 +70,8 @@ static void add_stats(struct figures *f, const struct etcd_range *range)
 	f->latency_ms_sum = t.latency_ms_sum;
 }
 
-static void add_dead(struct figures *f, const struct etcd_range *range)
+static void add_dead(struct figures *f, const struct etcd_range *range,
+		     const struct published *sources)
 {
 	for (size_t i = 0; i < range->n; i++) {
 		struct message m;
@@ -83,7 +81,7 @@ static void add_dead(struct figures *f, const struct etcd_range *range)
 		    message_decode(ulid, range->kvs[i].value, &m, NULL))
 			continue;
 		f->messages_dead++;
-		f->messages_dead_foreign += !m.source[0];
+		f->messages_dead_foreign += !published_has(sources, &m);
 		f->rows_dead += m.rows;
 		message_release(&m);
 	}
@@ -92,6 +90,7 @@ static void add_dead(struct figures *f, const struct etcd_range *range)
 static int read_counts(struct etcd *c, struct figures *f, struct err *e)
 {
 	struct etcd_reply reply = {0};
+	struct published sources = {0};
 	struct etcd_txn txn;
 	int r;
 
@@ -101,12 +100,13 @@ static int read_counts(struct etcd *c, struct figures *f, struct err *e)
 	etcd_then_get(&txn, KEY_DEADLETTER, key_prefix_end(KEY_DEADLETTER).s);
 	r = etcd_txn_send(&txn, &reply, e);
 	if (!r && reply.n_ranges == 3) {
-		add_producers(f, &reply.ranges[0]);
+		add_producers(f, &reply.ranges[0], &sources);
 		add_stats(f, &reply.ranges[1]);
-		add_dead(f, &reply.ranges[2]);
+		add_dead(f, &reply.ranges[2], &sources);
 	}
 	etcd_reply_release(&reply);
 	etcd_txn_release(&txn);
+	published_release(&sources);
 	return r;
 }
 

@@ -203,6 +203,11 @@ struct key key_producer_owner(const char *source)
 	return make(KEY_PRODUCERS NAME "/owner", source);
 }
 
+struct key key_idle(const char *source)
+{
+	return make(KEY_IDLE NAME, source);
+}
+
 struct key key_processed(const uint8_t sha[SHA256_LEN])
 {
 	char text[2 * SHA256_LEN + 1];
@@ -323,6 +328,14 @@ int key_parse_gpu(struct slice key, struct slice *ret_host, struct slice *ret_gp
 		return -EINVAL;
 	*ret_host = host;
 	*ret_gpu = key;
+	return 0;
+}
+
+int key_parse_producer(struct slice key, struct slice *ret_source)
+{
+	if (!skip_prefix(&key, KEY_PRODUCERS) || !key.len || memchr(key.p, '/', key.len))
+		return -EINVAL;
+	*ret_source = key;
 	return 0;
 }
 

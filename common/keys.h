@@ -11,6 +11,7 @@
 #define KEY_PROCESSING  "/processing/"
 #define KEY_CONSUMERS   "/consumers/"
 #define KEY_PRODUCERS   "/producers/"
+#define KEY_IDLE        "/idle/"
 #define KEY_PROCESSED   "/processed/"
 #define KEY_WRITERS     "/telemetry/writers/"
 #define KEY_GPUS        "/telemetry/gpus/"
@@ -49,6 +50,7 @@ struct key key_processing(const char *consumer, int64_t claimed_ns, const char *
 struct key key_consumer(const char *consumer);
 struct key key_producer(const char *source);
 struct key key_producer_owner(const char *source);
+struct key key_idle(const char *source);
 struct key key_processed(const uint8_t sha256[32]);
 struct key key_stats(const char *consumer, int worker);
 /* host and gpu encoded. */
@@ -74,6 +76,8 @@ struct data_key {
 };
 int key_parse_data(struct slice key, struct data_key *ret) must_check; /* -EINVAL */
 int key_parse_gpu(struct slice key, struct slice *ret_host, struct slice *ret_gpu) must_check;
+/* The source of a producer's record; its owner's key is none. -EINVAL */
+int key_parse_producer(struct slice key, struct slice *ret_source) must_check;
 /* The last component of a queue, payload or dead-letter key, or of a processing key. -EINVAL */
 int key_parse_ulid(struct slice key, char ret[27]) must_check;
 int key_parse_processing(struct slice key, struct slice *ret_consumer,

@@ -35,6 +35,8 @@ void message_encode(struct strbuf *out, const struct message *m)
 	add_int(out, "expires_at", m->expires_ns);
 	if (m->reason)
 		add_str(out, "reason", m->reason);
+	if (m->raw)
+		add_str(out, "raw", m->raw);
 	strbuf_addc(out, '}');
 }
 
@@ -101,6 +103,8 @@ int message_decode(const char *ulid, struct slice json, struct message *ret, str
 	m.trace_id = dup_str(doc, "trace_id");
 	if (json_is_string(json_get(doc, "reason")))
 		m.reason = dup_str(doc, "reason");
+	if (json_is_string(json_get(doc, "raw")))
+		m.raw = dup_str(doc, "raw");
 	m.sequence = json_int(json_get(doc, "sequence"), 0);
 	m.epoch = json_int(json_get(doc, "epoch"), 0);
 	m.part = json_int(json_get(doc, "part"), 0);
@@ -129,5 +133,6 @@ void message_release(struct message *m)
 	free(m->schema);
 	free(m->trace_id);
 	free(m->reason);
+	free(m->raw);
 	*m = (struct message){0};
 }

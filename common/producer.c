@@ -102,3 +102,52 @@ int producer_read(struct etcd *c, const char *source, struct producer *ret, stru
 	etcd_reply_release(&reply);
 	return r;
 }
+
+/* ---- whose a message is ---------------------------------------------------------------------- */
+
+int64_t producer_sequence(const struct etcd_kv *kv)
+{
+	int64_t sequence = INT64_MAX - 1;
+	struct json *doc;
+
+	if (!kv)
+		return -1;
+	if (!json_parse(kv->value.p, kv->value.len, &doc, NULL)) {
+		sequence = json_int(json_get(doc, "sequence"), sequence);
+		json_free(doc);
+	}
+	return sequence;
+}
+
+bool producer_has_published(int64_t sequence, const struct message *m)
+{
+	return m->sequence > 0 && m->sequence <= sequence;
+}
+
+void published_add(struct published *s, const char *source, int64_t sequence)
+{
+	map_put(&s->sequences, source, strlen(source), (void *)(uintptr_t)(sequence + 1));
+}
+
+bool published_has(const struct published *s, const struct message *m)
+{
+	uintptr_t next = (uintptr_t)map_get_str(&s->sequences, m->source);
+
+	return next && producer_has_published((int64_t)(next - 1), m);
+}
+
+void published_release(struct published *s)
+{
+	map_release(&s->sequences);
+}
+
+bool producer_source(struct slice key, char ret[SOURCE_ID_MAX])
+{
+	struct slice source;
+
+	if (key_parse_producer(key, &source) || source.len >= SOURCE_ID_MAX)
+		return false;
+	memcpy(ret, source.p, source.len);
+	ret[source.len] = '\0';
+	return true;
+}

@@ -16,6 +16,8 @@
 #define GPUTEL_PRODUCER_H
 
 #include "etcd.h"
+#include "map.h"
+#include "message.h"
 
 #define SOURCE_ID_MAX 72 /* characters of a source's id, with its NUL */
 
@@ -41,6 +43,23 @@ void producer_encode(struct strbuf *out, const struct producer *p);
 int producer_decode(const char *source, const struct etcd_kv *kv, struct producer *ret,
 		    struct err *e) must_check;
 
+/* How far a source has published, by its record; kv NULL: it has none, so -1. A record that does
+ * not say may have published anything. */
+int64_t producer_sequence(const struct etcd_kv *kv);
+/* Whether a source that has published so far has published the message; if not, it is foreign. */
+bool producer_has_published(int64_t sequence, const struct message *m);
+
+/* How far each source has published, to tell foreign messages among many. */
+struct published {
+	struct map sequences; /* source → sequence + 1 */
+};
+
+void published_add(struct published *s, const char *source, int64_t sequence);
+bool published_has(const struct published *s, const struct message *m);
+void published_release(struct published *s);
+
+/* The source that a key of /producers names; false: the key is no record's. */
+bool producer_source(struct slice key, char ret[SOURCE_ID_MAX]);
 /* -ENOENT: there is none; else as in etcd.h. */
 int producer_read(struct etcd *c, const char *source, struct producer *ret,
 		  struct err *e) must_check;

@@ -91,7 +91,9 @@ struct claim {
 	struct message m;  /* attempt counts this one */
 	int64_t queue_rev; /* mod revision of the pointer in the queue */
 	int64_t claimed_ns;
-	int64_t rev; /* mod revision of the claim; 0: it was not to be had */
+	int64_t rev;  /* mod revision of the claim; 0: it was not to be had */
+	bool foreign; /* no producer's record has published it */
+	bool origin_known;
 	const struct hold *hold;
 	struct strbuf payload;
 };
@@ -102,9 +104,9 @@ struct claim {
 int queue_claim(struct etcd *c, const struct fence *f, struct claim *claims, size_t n,
 		struct err *e) must_check;
 
-/* Dead-letters what stands in the queue under key (mod revision rev) and is no pointer, under the
- * ULID in the key or, where there is none, a new one. 0 also if it is not there any more.
- * -EOWNERDEAD: the session is gone. */
+/* Dead-letters what stands in the queue under key (mod revision rev) and is no pointer, with its
+ * bytes, under the ULID in the key or, where there is none, a new one. 0 also if it is not there
+ * any more. -EOWNERDEAD: the session is gone. */
 int queue_refuse(struct etcd *c, const struct fence *f, const char *key, int64_t rev,
 		 const char *reason, struct err *e) must_check;
 
@@ -135,15 +137,19 @@ int ending_send(struct ending *d, int64_t *ret_rev, struct err *e) must_check;
 
 struct recovered {
 	int64_t requeued, dead, dead_rows;
-	int64_t revision;   /* of the last transaction that changed the queue; 0: none did */
-	int64_t listed_rev; /* the revision whose sessions and claims were looked at */
+	int64_t unreadable;        /* claims that were no pointers; among the dead */
+	struct err unreadable_why; /* of the last of them */
+	int64_t revision;          /* of the last transaction that changed the queue; 0: none did */
+	int64_t listed_rev;        /* the revision whose sessions and claims were looked at */
 	struct map alive; /* ids of the consumers that had a session then; the caller releases it */
 };
 
 /* Gives back or dead-letters what dead consumers hold: all claims, as of one revision, of consumers
- * that have no session key at it. A claim with max_retries attempts goes to the dead letters. What
- * follows for a consumer that had taken a host at a revision <= listed_rev and is not in alive: all
- * that it had claimed is back in the queue, or dead. */
+ * that have no session key at it. A claim with max_retries attempts goes to the dead letters, and
+ * so does, with its bytes, what is no pointer. max_retries QUEUE_NO_DEAD_LETTERS: nothing does.
+ * What follows for a consumer that had taken a host at a revision <= listed_rev and is not in
+ * alive: all that it had claimed is back in the queue, or dead. */
+#define QUEUE_NO_DEAD_LETTERS INT64_MAX
 int queue_recover(struct etcd *c, int64_t max_retries, struct recovered *ret,
 		  struct err *e) must_check;
 

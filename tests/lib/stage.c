@@ -176,6 +176,8 @@ void stage_publish(struct etcd *c, const char *source, const char *host, struct 
 	struct err e = {""};
 	int r;
 
+	free(o.m.source);
+	o.m.source = xstrdup(source);
 	r = producer_read(c, source, &p, &e);
 	if (r == -ENOENT) {
 		snprintf(p.source, sizeof(p.source), "%s", source);

@@ -943,17 +943,117 @@ TEST(a_consumer_that_comes_during_a_recovery_is_left_alone)
 	etcd_close(j.c);
 }
 
-TEST(what_is_no_claim_is_left_where_it_is)
+TEST(what_a_dead_consumer_left_that_is_no_claim_is_dead_lettered_with_its_bytes)
+{
+	static const char ulid[] = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+	struct play *p = play_claimed(1);
+	struct recovered r;
+	struct key letter = key_deadletter(ulid);
+	const char *text;
+
+	stage_put(p->c, KEY_PROCESSING "dead/00000000000000000001_01ARZ3NDEKTSV4RRFFQ69G5FAV",
+		  "no JSON");
+	stage_put(p->c, KEY_PROCESSING "dead/x", "{}");
+	stage_put(p->c, KEY_PROCESSING "x", "");
+	stage_die(p->c, "one");
+	r = recover(p->c, 3);
+	CHECK(r.requeued == 1 && r.dead == 3 && r.unreadable == 3 && !r.dead_rows);
+	CHECK(strstr(r.unreadable_why.text, KEY_PROCESSING "x"));
+	CHECK_EQ_INT(stage_count(p->c, KEY_PROCESSING), 0);
+	CHECK_EQ_INT(stage_count(p->c, KEY_DEADLETTER), 3);
+	text = stage_read(p->c, letter.s);
+	CHECK(strstr(text, "\"raw\":\"bm8gSlNPTg==\"") && strstr(text, "JSON line 1"));
+	play_end(p);
+}
+
+TEST(what_a_living_consumer_has_that_is_no_claim_is_left_to_it)
 {
 	struct play *p = play_claimed(1);
-	const char *junk = KEY_PROCESSING "dead/00000000000000000001_01ARZ3NDEKTSV4RRFFQ69G5FAV";
+	struct recovered r;
 
-	stage_put(p->c, junk, "no JSON");
+	stage_put(p->c, KEY_PROCESSING "one/x", "{}");
+	r = recover(p->c, 3);
+	CHECK(!r.dead && !r.requeued);
+	CHECK_EQ_INT(stage_count(p->c, KEY_PROCESSING), 2);
+	play_end(p);
+}
+
+TEST(while_there_are_too_many_dead_letters_a_recovery_adds_none)
+{
+	struct play *p = play_claimed(1);
+	struct recovered r;
+
 	stage_put(p->c, KEY_PROCESSING "dead/x", "{}");
 	stage_die(p->c, "one");
-	CHECK_EQ_INT(recover(p->c, 3).requeued, 1);
-	CHECK_EQ_STR(stage_read(p->c, junk), "no JSON");
-	CHECK_EQ_INT(stage_count(p->c, KEY_PROCESSING), 2);
+	r = recover(p->c, QUEUE_NO_DEAD_LETTERS);
+	CHECK(r.requeued == 1 && !r.dead);
+	CHECK_EQ_STR(stage_read(p->c, KEY_PROCESSING "dead/x"), "{}");
+	play_end(p);
+}
+
+/* ---- whose messages they are ----------------------------------------------------------------- */
+
+static void check_foreign(struct play *p, bool first, bool second)
+{
+	CHECK_EQ_INT(queue_claim(p->c, &p->f, p->claims, p->n, &e), 0);
+	CHECK(p->claims[0].rev && p->claims[1].rev);
+	CHECK_EQ_INT(p->claims[0].foreign, first);
+	CHECK_EQ_INT(p->claims[1].foreign, second);
+	play_end(p);
+}
+
+TEST(what_a_record_has_published_is_not_foreign)
+{
+	check_foreign(play_begin(2), false, false);
+}
+
+TEST(a_message_whose_source_has_no_record_is_foreign)
+{
+	struct play *p = play_begin(2);
+
+	stage_delete(p->c, key_producer("s").s);
+	check_foreign(p, true, true);
+}
+
+/* As when the record was deleted and its source begun anew. */
+TEST(a_message_past_what_its_record_has_published_is_foreign)
+{
+	struct play *p = play_begin(2);
+
+	stage_put(p->c, key_producer("s").s, "{\"sequence\":1}");
+	check_foreign(p, false, true);
+}
+
+TEST(a_message_without_a_source_or_with_an_impossible_one_is_foreign)
+{
+	struct play *p = play_begin(2);
+
+	p->claims[0].m.source[0] = '\0';
+	free(p->claims[1].m.source);
+	p->claims[1].m.source = xstrdup("s/owner");
+	stage_put(p->c, key_producer_owner("s").s, "{\"sequence\":100}");
+	check_foreign(p, true, true);
+}
+
+/* More than the claim's own transaction asks for. */
+TEST(each_of_many_sources_is_asked_for)
+{
+	struct play *p = play_begin(0);
+	struct claim claims[QUEUE_CLAIM_MAX];
+	char ulid[ULID_LEN + 1], source[16];
+
+	for (size_t i = 0; i < QUEUE_CLAIM_MAX; i++) {
+		snprintf(source, sizeof(source), "s%zu", i);
+		stage_publish(p->c, source, "h", SLICE_LIT("rows"), ulid);
+		claims[i] = stage_pending(p->c, ulid, &p->h);
+		if (i % 3 == 0)
+			stage_delete(p->c, key_producer(source).s);
+	}
+	CHECK_EQ_INT(queue_claim(p->c, &p->f, claims, QUEUE_CLAIM_MAX, &e), 0);
+	for (size_t i = 0; i < QUEUE_CLAIM_MAX; i++) {
+		CHECK_EQ_INT(claims[i].foreign, i % 3 == 0);
+		stage_claim_release(&claims[i]);
+	}
 	play_end(p);
 }
 

@@ -5,6 +5,7 @@
 #include "render.h"
 #include "view.h"
 
+#include <stdio.h>
 #include <unistd.h>
 
 #define WAIT_MS 20000
@@ -221,6 +222,37 @@ TEST(status_has_the_figures_of_the_queue)
 	put(&w, KEY_CONFIG, "{\"segment_s\":3600}");
 	settle(&w);
 	check_status(&w, "queue_depth=0"); /* at once, not that of before */
+	world_close(&w);
+}
+
+/* A dead letter of source a with this sequence. */
+static void put_dead(struct world *w, const char *ulid, const char *source, int64_t sequence)
+{
+	char text[512];
+
+	snprintf(text, sizeof(text),
+		 "{\"topic\":\"telemetry\",\"host\":\"h\",\"source\":\"%s\",\"sequence\":%lld,"
+		 "\"rows\":7,\"schema\":\"v1\",\"sha256\":\"%064d\"}",
+		 source, (long long)sequence, 0);
+	put(w, key_deadletter(ulid).s, text);
+}
+
+TEST(queue_depth_counts_no_message_that_no_record_has_published)
+{
+	struct world w;
+
+	world_open(&w, "/foreign");
+	put(&w, KEY_PRODUCERS "a", "{\"messages\":3,\"rows\":30,\"sequence\":3}");
+	put(&w, KEY_STATS "c/0",
+	    "{\"messages_processed\":3,\"rows_stored\":20,\"messages_foreign\":1}");
+	put_dead(&w, "01ARZ3NDEKTSV4RRFFQ69G5FA0", "a", 3);
+	put_dead(&w, "01ARZ3NDEKTSV4RRFFQ69G5FA1", "a", 4);
+	put_dead(&w, "01ARZ3NDEKTSV4RRFFQ69G5FA2", "b", 1);
+	put_dead(&w, "01ARZ3NDEKTSV4RRFFQ69G5FA3", "", 0);
+	put(&w, KEY_CONFIG, "{\"segment_s\":3600}");
+	settle(&w);
+	check_status(&w, "messages_dead=4");
+	check_status(&w, "queue_depth=0");
 	world_close(&w);
 }
 

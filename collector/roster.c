@@ -1,8 +1,8 @@
-#include "hosts.h"
+#include "roster.h"
 
 #include "writer.h"
 
-static struct host *new_host(struct hosts *s, const char *name, const char *enc)
+static struct host *new_host(struct roster *s, const char *name, const char *enc)
 {
 	struct host *h = xcalloc(1, sizeof(*h));
 
@@ -15,7 +15,7 @@ static struct host *new_host(struct hosts *s, const char *name, const char *enc)
 	return h;
 }
 
-struct host *hosts_by_name(struct hosts *s, const char *name)
+struct host *roster_by_name(struct roster *s, const char *name)
 {
 	struct host *h = map_get_str(&s->by_name, name);
 	char enc[NAME_MAX_ENCODED + 1];
@@ -25,7 +25,7 @@ struct host *hosts_by_name(struct hosts *s, const char *name)
 	return h;
 }
 
-struct host *hosts_by_enc(struct hosts *s, struct slice enc)
+struct host *roster_by_enc(struct roster *s, struct slice enc)
 {
 	struct host *h = map_get(&s->by_enc, enc.p, enc.len);
 	char text[NAME_MAX_ENCODED + 1];
@@ -52,10 +52,10 @@ static void host_free(struct host *h)
 	free(h);
 }
 
-void hosts_release(struct hosts *s)
+void roster_release(struct roster *s)
 {
-	hosts_each (s, i)
-		host_free(hosts_at(s, i));
+	roster_each (s, i)
+		host_free(roster_at(s, i));
 	map_release(&s->by_name);
 	map_release(&s->by_enc);
 }

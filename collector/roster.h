@@ -2,8 +2,8 @@
  * work, with the marks of whoever decides about it: backlog.h, group.h, consumer.h.
  *
  * They are never forgotten before the session ends: as many as there are folders. */
-#ifndef GPUTEL_HOSTS_H
-#define GPUTEL_HOSTS_H
+#ifndef GPUTEL_ROSTER_H
+#define GPUTEL_ROSTER_H
 
 #include "clock.h"
 #include "map.h"
@@ -42,24 +42,24 @@ struct host {
 	struct writer *state;
 };
 
-struct hosts {
+struct roster {
 	struct map by_name, by_enc; /* → struct host */
 	unsigned n_workers;         /* that they are spread over, by hash */
 	bool placed;                /* no host has come since targets were given (group.h) */
 };
 
 /* Their lanes are gone already (backlog_release). */
-void hosts_release(struct hosts *s);
+void roster_release(struct roster *s);
 /* A new one where there is none; NULL: no such name can be. */
-struct host *hosts_by_name(struct hosts *s, const char *name);
-struct host *hosts_by_enc(struct hosts *s, struct slice enc);
+struct host *roster_by_name(struct roster *s, const char *name);
+struct host *roster_by_enc(struct roster *s, struct slice enc);
 
 /* As map_each: from the last to the first. */
-static inline struct host *hosts_at(const struct hosts *s, uint32_t i)
+static inline struct host *roster_at(const struct roster *s, uint32_t i)
 {
 	return s->by_name.entries[i].value;
 }
 
-#define hosts_each(s, i) map_each (&(s)->by_name, i)
+#define roster_each(s, i) map_each (&(s)->by_name, i)
 
 #endif
