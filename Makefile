@@ -4,7 +4,7 @@
 # make test | check | run   see README.md
 
 PROGRAMS := streamer collector fs bridge
-PACKAGES := gcc make pkg-config libfuse3-dev fuse3 libcurl4-openssl-dev libjansson-dev \
+PACKAGES := gcc make pkg-config libfuse3-dev fuse3 libcurl4-openssl-dev \
 	libsodium-dev libzstd-dev libmicrohttpd-dev libwebsockets-dev libssl-dev zlib1g-dev \
 	etcd-server etcd-client python3 python3-pytest \
 	python3-hypothesis python3-requests python3-websockets inotify-tools rsync procps psmisc iproute2 strace
@@ -28,7 +28,7 @@ export GPUTEL_SLOW ?= $(if $(SAN),4,1)
 
 # Evaluated in recipes, hence after `make deps` has installed pkg-config and the libraries.
 pkg      = $(shell pkg-config $(1))
-LIBS     = $(call pkg,--libs libcurl jansson libsodium libzstd) -lm
+LIBS     = $(call pkg,--libs libcurl libsodium libzstd) -lm
 FS_LIBS  = $(call pkg,--libs fuse3)
 # OpenSSL: TLS of the bridge; zlib: gzip of its answers.
 BRIDGE_LIBS = $(call pkg,--libs libmicrohttpd libwebsockets openssl zlib)
@@ -119,13 +119,14 @@ soak: all
 chaos: all
 	@GPUTEL_BIN=$(abspath $(BIN)) tests/chaos/run
 
-PROBE := $(B)/tests/bench/probe
+BENCHES := $(patsubst %.c,$(B)/%,$(sort $(wildcard tests/bench/*.c)))
+PROBE   := $(B)/tests/bench/probe
 
-$(PROBE): $(B)/tests/bench/probe.o $(B)/common.a
+$(BENCHES): %: %.o $(B)/common.a
 	@echo "  LD      $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
-bench: all $(PROBE)
+bench: all $(BENCHES)
 	@FULL=$(FULL) GPUTEL_BIN=$(abspath $(BIN)) BENCH_PROBE=$(abspath $(PROBE)) tests/bench/run
 
 # ---- running -----------------------------------------------------------------------------------

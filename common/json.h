@@ -1,4 +1,8 @@
-/* Reading JSON from outside (jansson). Writing is done by hand into a strbuf (strbuf_add_json).
+/* Reading JSON from outside. Writing is done by hand into a strbuf (strbuf_add_json).
+ *
+ * Strict: RFC 8259 in UTF-8, nothing before or behind the one value, integers within int64, reals
+ * within a double's range, no NUL in names. Of members with one name the last one counts. Strings
+ * are terminated with a NUL that their length does not count.
  *
  * A struct json is borrowed from the document that json_parse returned; only that one is freed.
  * Accessors take NULL and wrong types and yield NULL, "" or the fallback, so that a path can be

@@ -86,7 +86,20 @@ TEST(what_is_not_json_is_refused)
 					  "\"\xff\"",
 					  "\"a\nb\"",
 					  "[1e999]",
-					  "99999999999999999999999"};
+					  "99999999999999999999999",
+					  "\"\\ud800\"",
+					  "\"\\udc00\\ud800\"",
+					  "\"\\u12\"",
+					  "\"\\x\"",
+					  "\"\\",
+					  "{\"a\\u0000\":1}",
+					  "{\"a\":1 \"b\":2}",
+					  "[1 2]",
+					  "[",
+					  "-",
+					  "1.",
+					  "1e",
+					  "+1"};
 	struct json *doc = NULL;
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
@@ -110,6 +123,23 @@ static int parse_nested(int depth, const char *open, const char *close)
 	json_free(doc);
 	strbuf_release(&b);
 	return r;
+}
+
+TEST(escapes_are_undone_and_of_equal_names_the_last_counts)
+{
+	struct json *doc =
+		parse("[\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\\u20AC\\ud83d\\ude00 \xc3\xa9\","
+		      "{\"a\":1,\"b\":{},\"a\":2}, -0, 1.5E+3 ]");
+
+	CHECK_EQ_SLICE(json_str(json_at(doc, 0)),
+		       SLICE_LIT("\"\\/\b\f\n\r\t\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80 \xc3\xa9"));
+	CHECK_EQ_INT(json_int(json_get(json_at(doc, 1), "a"), 0), 2);
+	CHECK_EQ_INT(json_count(json_get(json_at(doc, 1), "b")), 0);
+	CHECK(json_is_object(json_get(json_at(doc, 1), "b")));
+	CHECK_EQ_INT(json_int(json_at(doc, 2), 7), 0);
+	CHECK(json_is_number(json_at(doc, 3)));
+	CHECK_EQ_INT(json_int(json_at(doc, 3), 7), 7);
+	json_free(doc);
 }
 
 TEST(nesting_ends_at_64_levels)
