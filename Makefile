@@ -5,7 +5,7 @@
 
 PROGRAMS := streamer collector fs bridge
 PACKAGES := gcc make pkg-config libfuse3-dev fuse3 libcurl4-openssl-dev \
-	libsodium-dev libzstd-dev libmicrohttpd-dev libwebsockets-dev libssl-dev zlib1g-dev \
+	libsodium-dev libzstd-dev libmicrohttpd-dev libwebsockets-dev libssl-dev zlib1g-dev libjs-chart.js \
 	etcd-server etcd-client python3 python3-pytest \
 	python3-hypothesis python3-requests python3-websockets inotify-tools rsync procps psmisc iproute2 strace
 PYTHON   := /usr/bin/python3
@@ -61,6 +61,11 @@ $(call stamp,$(SOURCES),$(ALL_OBJ))
 endif
 
 $(B)/fs/%.o: EXTRA = $(call pkg,--cflags fuse3)
+
+# What the bridge's page is made of is assembled into it.
+CHARTJS := /usr/share/javascript/chart.js
+$(B)/bridge/site.o: EXTRA = -Wa,-Ibridge/web,-I$(CHARTJS)
+$(B)/bridge/site.o: $(wildcard bridge/web/*)
 
 $(B)/%.o: %.c $(FLAGS)
 	@mkdir -p $(@D)

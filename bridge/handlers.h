@@ -9,6 +9,8 @@ void handle_fs(struct request *q, struct answer *a); /* files.c */
 void handle_healthz(struct request *q, struct answer *a); /* health.c */
 void handle_readyz(struct request *q, struct answer *a);
 
+void handle_site(struct request *q, struct answer *a); /* site.c */
+
 void handle_websocket(struct request *q, struct answer *a); /* upgrade.c */
 
 #endif

@@ -38,6 +38,38 @@ const struct route routes[] = {
 		.types = "",
 		.summary = "Rows as they are committed, as a WebSocket",
 	},
+	{
+		.pattern = "/",
+		.methods = GETS,
+		.flags = ROUTE_OPEN,
+		.handle = handle_site,
+		.types = "text/html",
+		.summary = "The fleet at a glance, and live charts",
+	},
+	{
+		.pattern = "/page.css",
+		.methods = GETS,
+		.flags = ROUTE_OPEN,
+		.handle = handle_site,
+		.types = "text/css",
+		.summary = "Of the page",
+	},
+	{
+		.pattern = "/page.js",
+		.methods = GETS,
+		.flags = ROUTE_OPEN,
+		.handle = handle_site,
+		.types = "text/javascript",
+		.summary = "Of the page",
+	},
+	{
+		.pattern = "/chart.js",
+		.methods = GETS,
+		.flags = ROUTE_OPEN,
+		.handle = handle_site,
+		.types = "text/javascript",
+		.summary = "Of the page: Chart.js",
+	},
 };
 
 const size_t routes_count = ARRAY_SIZE(routes);
