@@ -44,15 +44,33 @@ int service_send(int socket, const char *text, int fd)
 	return n < 0 ? -errno : 0;
 }
 
-int service_receive(int socket, char text[SERVICE_TEXT_MAX], int *ret_fd)
+static void take_control(struct msghdr *m, int *ret_fd, pid_t *ret_pid)
 {
-	union control control;
+	struct ucred who;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+		if (c->cmsg_level != SOL_SOCKET)
+			continue;
+		if (c->cmsg_type == SCM_RIGHTS)
+			memcpy(ret_fd, CMSG_DATA(c), sizeof(*ret_fd));
+		if (c->cmsg_type != SCM_CREDENTIALS)
+			continue;
+		memcpy(&who, CMSG_DATA(c), sizeof(who));
+		*ret_pid = who.pid;
+	}
+}
+
+int service_receive(int socket, char text[SERVICE_TEXT_MAX], int *ret_fd, pid_t *ret_pid)
+{
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
+	} control;
 	struct iovec io = {text, SERVICE_TEXT_MAX - 1};
 	struct msghdr m = {.msg_iov = &io,
 			   .msg_iovlen = 1,
 			   .msg_control = control.space,
 			   .msg_controllen = sizeof(control.space)};
-	struct cmsghdr *c;
 	ssize_t n;
 
 	do
@@ -62,9 +80,8 @@ int service_receive(int socket, char text[SERVICE_TEXT_MAX], int *ret_fd)
 		return -errno;
 	text[n] = '\0';
 	*ret_fd = -1;
-	c = CMSG_FIRSTHDR(&m);
-	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
-		memcpy(ret_fd, CMSG_DATA(c), sizeof(*ret_fd));
+	*ret_pid = 0;
+	take_control(&m, ret_fd, ret_pid);
 	return 0;
 }
 

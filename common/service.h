@@ -9,6 +9,8 @@
 
 #include "base.h"
 
+#include <sys/types.h>
+
 #define SERVICE_FIRST_FD 3
 #define SERVICE_FDS_MAX  16
 #define SERVICE_TEXT_MAX 1024 /* bytes of a state */
@@ -31,8 +33,8 @@ int64_t service_watchdog_ms(void);
 
 /* Sends one message over a datagram socket, with a descriptor where fd >= 0. 0 or -errno. */
 int service_send(int socket, const char *text, int fd);
-/* Receives one: text is terminated; *ret_fd is -1 without a descriptor. -EAGAIN: nothing is there.
- */
-int service_receive(int socket, char text[SERVICE_TEXT_MAX], int *ret_fd);
+/* Receives one: text is terminated; *ret_fd is -1 without a descriptor; *ret_pid is who sent it
+ * (the socket has SO_PASSCRED). -EAGAIN: nothing is there. */
+int service_receive(int socket, char text[SERVICE_TEXT_MAX], int *ret_fd, pid_t *ret_pid);
 
 #endif

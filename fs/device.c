@@ -9,6 +9,7 @@
 #ifndef FUSE_INIT_EXT
 #define FUSE_INIT_EXT (1U << 30)
 #endif
+#define NOTIFY_RESEND     7         /* since protocol 7.40 */
 #define ALLOW_MMAP_FLAGS2 (1U << 4) /* bit 36: FUSE_DIRECT_IO_ALLOW_MMAP */
 
 /* As in the kernel since protocol 7.36; older headers lack the second word. */
@@ -31,6 +32,8 @@ static void note_init(struct device *d, const void *buf, size_t n)
 
 	if (atomic_exchange(&d->begun, true) || n < sizeof(*in) || in->header.opcode != FUSE_INIT)
 		return;
+	if (d->saved)
+		saved_set_init(d->saved, buf, n);
 	if (in->flags & FUSE_INIT_EXT && in->flags2 & ALLOW_MMAP_FLAGS2)
 		atomic_store(&d->init, in->header.unique);
 }
@@ -62,8 +65,14 @@ static void patch_init(struct device *d, struct iovec *iov, int count)
 
 static ssize_t device_writev(int fd, struct iovec *iov, int count, void *userdata)
 {
+	const struct fuse_out_header *header = iov[0].iov_base;
 	struct device *d = userdata;
+	uint64_t mute = atomic_load_explicit(&d->mute, memory_order_relaxed);
 
+	if (mute && header->unique == mute) {
+		atomic_store(&d->mute, 0);
+		return header->len;
+	}
 	if (atomic_load_explicit(&d->init, memory_order_relaxed))
 		patch_init(d, iov, count);
 	return writev(fd, iov, count);
@@ -75,4 +84,27 @@ int device_attach(struct fuse_session *se, int fd)
 	int r = fuse_session_custom_io(se, &io, fd);
 
 	return r < 0 ? r : 0;
+}
+
+int device_resend(int fd)
+{
+	struct fuse_out_header h = {.len = sizeof(h), .error = NOTIFY_RESEND};
+
+	return write(fd, &h, sizeof(h)) == sizeof(h) ? 0 : -errno;
+}
+
+void device_replay(struct fuse_session *se, struct device *d)
+{
+	struct fuse_in_header header;
+	struct fuse_buf buf = {0};
+	const void *init;
+
+	buf.size = saved_init(d->saved, &init);
+	buf.mem = xmalloc(buf.size);
+	memcpy(buf.mem, init, buf.size);
+	memcpy(&header, init, sizeof(header));
+	atomic_store(&d->begun, true);
+	atomic_store(&d->mute, header.unique);
+	fuse_session_process_buf(se, &buf);
+	free(buf.mem);
 }

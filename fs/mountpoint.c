@@ -27,16 +27,23 @@ static bool ends_within(int pidfd, int ms)
 	return pidfd >= 0 && poll(&p, 1, ms) > 0;
 }
 
-/* Whether the file system at path answers: 0, or the errno that it answers with; -ETIMEDOUT.
- * statfs, for the attributes of its root may be cached beyond the daemon's death. */
-static int probe(const char *path)
+/* statfs, for the attributes of its root may be cached beyond the daemon's death. Whoever asks must
+ * not hold the connection that he may be waiting for. */
+static _Noreturn void ask(const char *path)
+{
+	struct statfs st;
+
+	close_range(STDERR_FILENO + 1, ~0U, 0);
+	_exit(statfs(path, &st) == 0 ? 0 : errno);
+}
+
+int mountpoint_probe(const char *path)
 {
 	pid_t child = fork();
-	struct statfs st;
 	int status = 0, fd;
 
 	if (child == 0)
-		_exit(statfs(path, &st) == 0 ? 0 : errno);
+		ask(path);
 	if (child < 0)
 		return -errno;
 	fd = pidfd_open(child, 0);
@@ -90,7 +97,7 @@ static int look(const char *path, bool *ret_dead, struct err *e)
 	*ret_dead = false;
 	if (r < 0 || strcmp(m.type, MOUNT_TYPE))
 		return 0;
-	r = probe(path);
+	r = mountpoint_probe(path);
 	*ret_dead = r == -ENOTCONN || r == -ECONNABORTED;
 	if (*ret_dead)
 		return 0;
@@ -160,6 +167,20 @@ static dev_t device_at(const char *path)
 	struct mountinfo m;
 
 	return mountinfo_find(path, &m) == 0 ? makedev(m.major, m.minor) : 0;
+}
+
+int mountpoint_adopt(struct mountpoint *m, const char *path, dev_t device, struct err *e)
+{
+	int r = resolve(path, &m->path, e);
+
+	if (r < 0)
+		return r;
+	if (device == 0 || device_at(m->path) != device) {
+		mountpoint_release(m);
+		return err_set(e, -ENOENT, "%s: the mount that was left is gone", path);
+	}
+	m->device = device;
+	return 0;
 }
 
 int mountpoint_attach(struct mountpoint *m, const struct mount_options *o, int *ret_fd,

@@ -18,6 +18,11 @@ struct mountpoint {
 
 /* Resolves the path and checks what is there. -EBUSY: a live mount of ours. -ENOENT, -ENOTDIR. */
 int mountpoint_prepare(struct mountpoint *m, const char *path, struct err *e) must_check;
+/* Goes on with the mount of that device instead, asking it nothing. -ENOENT: it is not there. */
+int mountpoint_adopt(struct mountpoint *m, const char *path, dev_t device,
+		     struct err *e) must_check;
+/* Whether the file system at path answers: 0, or the error that it answers with; -ETIMEDOUT. */
+int mountpoint_probe(const char *path);
 /* Unmounts what dead daemons of ours left there, and at once mounts, so that nobody sees the bare
  * folder for longer than that; with fusermount3 where mount(2) is not allowed. *ret_fd is the
  * connection. */

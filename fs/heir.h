@@ -1,0 +1,28 @@
+/* Going on with the mount of a daemon that died.
+ *
+ * Two descriptors outlive it with the service manager: the connection to the kernel and the memory
+ * file (saved.h). Whoever gets them serves on under the same mount: open files, readers that wait
+ * and watches see no more than a pause.
+ *
+ * If that cannot be (a kernel before 6.9, a memory file of another version, a mount that is gone),
+ * the old mount is taken away and a new one made, and the log says why. */
+#ifndef GPUTEL_FS_HEIR_H
+#define GPUTEL_FS_HEIR_H
+
+#include "mountpoint.h"
+#include "saved.h"
+
+struct heir {
+	int fd; /* the connection that was left; -1: none, mount */
+	struct saved *saved;
+};
+
+/* Takes what was left, if anything, and m with it. Without it a new memory file where a manager
+ * would keep it. */
+int heir_take(struct heir *h, struct mountpoint *m, const char *path, struct err *e) must_check;
+/* Gives the manager what shall outlive this daemon, once it is mounted. */
+void heir_leave(struct heir *h, const struct mountpoint *m, int fd);
+/* Nothing shall: the mount is ending in order. */
+void heir_leave_nothing(void);
+
+#endif
