@@ -1,6 +1,6 @@
 /* Feeding: operations are staged by a commit and applied in one step, or applied at once to a model
  * of their own by a list, which then takes the place of the old one. */
-#include "tree_internal.h"
+#include "tree_past.h"
 
 /* In the order in which the kinds of one commit are applied: chunks count by their identity, and a
  * merged chunk stands before its parts go. */
@@ -46,6 +46,7 @@ struct tree *tree_new(const struct tree_conf *conf)
 	t->started_ns = wall_now_ns();
 	t->cache = text_cache_new(conf->cache_bytes);
 	t->model = model_new();
+	t->pasts = pasts_new();
 	t->ops_end = &t->ops;
 	lock_init(&t->lock);
 	cond_init(&t->commit_cond);
@@ -85,6 +86,7 @@ void tree_free(struct tree *t)
 	drop_ops(t);
 	model_free(t->fresh);
 	model_free(t->model);
+	pasts_free(t->pasts);
 	text_cache_free(t->cache);
 	nodes_release(t);
 	for (int i = 0; i < CACHED_FILES; i++) {

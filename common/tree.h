@@ -18,6 +18,9 @@
  * Latest is the greatest event time, between equals the later position; rows further ahead than
  * CHUNK_AHEAD_NS count only while there is no other.
  *
+ * .at/<RFC 3339>/<host>/<gpu>: as it was then; found by name only. Looking there may wait for the
+ * source, also where the functions below say nothing of it.
+ *
  * Locks: one reader-writer lock inside; no function holds it while it waits for the source. Every
  * function may be called from any thread. Callbacks of tree_watch run on the feeding thread without
  * the lock. */
@@ -97,6 +100,7 @@ struct attr {
 	int64_t revision; /* of the newest commit in it */
 	int64_t until_ns; /* wall clock: when content that depends on it (state, *.prom,
 			   * gpus.json) changes by itself; INT64_MAX: only by commits */
+	int64_t keep_ms;  /* so long it stays as it is, whatever comes; 0: not known */
 	uint64_t incarnation;
 	uint32_t nlink;
 };

@@ -1,5 +1,5 @@
 /* Attributes of nodes and contents of those that are rendered whole. */
-#include "tree_kinds.h"
+#include "tree_past.h"
 
 #define LIVE_NS (600 * NS_PER_SEC) /* a row file that grew since then may grow soon */
 
@@ -58,6 +58,9 @@ static void times_of(const struct place *p, enum scope scope, struct attr *a)
 		break;
 	case OF_FACET:
 		times_of_facet(p->facet, a);
+		break;
+	case OF_INSTANT:
+		set_times(a, p->at_ns, p->at_ns, 0);
 		break;
 	case OF_IDENTITY:
 		set_times(a, g->ident->id->as_of_ns, g->ident->id->as_of_ns, g->ident_rev);
@@ -145,6 +148,7 @@ static void attr_of(enum kind_id k, const struct place *p, uint64_t ino, struct 
 		.incarnation = kind_incarnation(k, p),
 		.nlink = links_of(k, p),
 		.until_ns = INT64_MAX,
+		.keep_ms = p->keep_ms,
 	};
 	times_of(p, kinds[k].scope, a);
 	if (kinds[k].content == CONTENT_ROWS) {
@@ -159,21 +163,34 @@ void place_attr(enum kind_id k, struct place *p, uint64_t ino, struct attr *a)
 	if (!kinds[k].render)
 		return;
 	a->size = (int64_t)whole_text(k, p, NULL);
-	a->until_ns = p->until_ns;
+	a->until_ns = p->at_ns ? INT64_MAX : p->until_ns;
+}
+
+/* What has to be made before the lock is taken. */
+static int node_hold(struct tree *t, const struct node *n, struct past **ret)
+{
+	int r = past_hold(t, n->path, NULL, ret);
+
+	return r == -ENOENT ? -ESTALE : r;
 }
 
 int tree_attr(struct tree *t, struct node *n, struct attr *ret)
 {
+	struct past *past;
 	struct place p;
 	int r;
 
 	if (n->kind == K_META_STATUS)
 		status_refresh(t, false);
+	r = node_hold(t, n, &past);
+	if (r)
+		return r;
 	pthread_rwlock_rdlock(&t->lock);
 	r = node_place(t, n, &p);
 	if (!r)
 		place_attr(n->kind, &p, n->ino, ret);
 	pthread_rwlock_unlock(&t->lock);
+	past_release(t, past);
 	return r;
 }
 
@@ -194,13 +211,18 @@ static int unit_locked(struct tree *t, struct node *n, const char **ret)
 
 int tree_unit(struct tree *t, struct node *n, const char **ret)
 {
+	struct past *past;
 	int r;
 
 	if (kinds[n->kind].scope != OF_SERIES)
 		return -ENODATA;
+	r = node_hold(t, n, &past);
+	if (r)
+		return r;
 	pthread_rwlock_rdlock(&t->lock);
 	r = unit_locked(t, n, ret);
 	pthread_rwlock_unlock(&t->lock);
+	past_release(t, past);
 	return r;
 }
 
@@ -219,7 +241,7 @@ static int snapshot_locked(struct tree *t, struct node *n, struct strbuf *ret,
 		return -EIO;
 	attr_of(n->kind, &p, n->ino, &a);
 	a.size = (int64_t)whole_text(n->kind, &p, ret);
-	a.until_ns = p.until_ns;
+	a.until_ns = p.at_ns ? INT64_MAX : p.until_ns;
 	if (ret->err)
 		return ret->err;
 	if (ret_attr)
@@ -229,6 +251,7 @@ static int snapshot_locked(struct tree *t, struct node *n, struct strbuf *ret,
 
 int tree_snapshot(struct tree *t, struct node *n, struct strbuf *ret, struct attr *ret_attr)
 {
+	struct past *past;
 	int r;
 
 	if (kinds[n->kind].type == NODE_DIR)
@@ -237,9 +260,13 @@ int tree_snapshot(struct tree *t, struct node *n, struct strbuf *ret, struct att
 		return -EINVAL;
 	if (n->kind == K_META_STATUS)
 		status_refresh(t, true);
+	r = node_hold(t, n, &past);
+	if (r)
+		return r;
 	pthread_rwlock_rdlock(&t->lock);
 	r = snapshot_locked(t, n, ret, ret_attr);
 	pthread_rwlock_unlock(&t->lock);
+	past_release(t, past);
 	return r;
 }
 

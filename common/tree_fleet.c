@@ -19,6 +19,7 @@ static const char readme[] =
 	".by-uuid/<uuid>          where a GPU is now\n"
 	".by-model/<model>/       links to the GPUs of a model\n"
 	".by-pod/<ns>/<pod>/      links to the GPUs that a pod uses now\n"
+	".at/<time>/<host>/<gpu>/ values as they were then: .at/2026-11-23T09:00:00Z/…\n"
 	".meta/                   version, revision, status; gpus.json, latest.csv and\n"
 	"                         latest.prom of the whole cluster\n"
 	"\n"

@@ -10,6 +10,7 @@
  * tree_files.c   contents of files that are rendered whole, of one GPU
  * tree_fleet.c   … of many, and .meta
  * tree_rows.c    contents of row files
+ * tree_past.c    GPUs as they were
  * tree_chunks.c  chunks fetched and decoded
  * query*.c       decoded rows (query.h)
  *
@@ -21,7 +22,8 @@
  * Nodes hold a path, no pointers: each use finds the way from the root again (a few hash look-ups)
  * and compares the incarnation, which is how a vanished thing becomes -ESTALE.
  *
- * Lock order: tree.lock, then one of node_lock, a cache slot's lock, the text cache's. */
+ * Lock order: tree.lock, then one of node_lock, a cache slot's lock, the text cache's, that of the
+ * past. */
 #ifndef GPUTEL_TREE_INTERNAL_H
 #define GPUTEL_TREE_INTERNAL_H
 
@@ -194,6 +196,9 @@ bool latest_is_set(const struct latest *l);
 void gpu_forget_latest(struct gpu *g, struct latest *l);
 void gpu_offer_latest(struct gpu *g, const struct chunk *c, const struct chunk_series *cs,
 		      int64_t create_rev);
+/* Of a GPU that nothing is offered to. */
+void gpu_put_latest(struct gpu *g, uint32_t series, struct stamp time, int64_t seq,
+		    struct slice value, const struct attribution *a, int64_t revision);
 bool gpu_counts_series(struct gpu *g, uint64_t identity, int64_t create_rev);
 void gpu_grow_series(struct gpu *g, uint32_t n);
 void gpu_name_series(struct gpu *g); /* after its identity was set */
@@ -279,6 +284,8 @@ struct tree {
 	struct map nodes; /* ino → node */
 	struct node *root;
 
+	struct pasts *pasts;
+
 	struct cached_file cached[CACHED_FILES];
 	pthread_mutex_t status_lock; /* the two below */
 	struct strbuf status;
@@ -295,6 +302,8 @@ struct place {
 	const struct segment *segment;
 	const struct facet *facet;
 	uint32_t series;
+	int64_t at_ns;   /* in .at: the instant, which is now_ns then; else 0 */
+	int64_t keep_ms; /* in .at: attributes hold so long */
 	int64_t now_ns;
 	int64_t until_ns; /* lowered by contents that change with the clock */
 };

@@ -1,5 +1,5 @@
 /* The table of kinds of nodes, and what of them the data names. */
-#include "tree_kinds.h"
+#include "tree_past.h"
 
 static bool has_newest(const struct place *p);
 static bool find_host(struct place *p, const char *name);
@@ -11,6 +11,9 @@ static bool find_pod(struct place *p, const char *name);
 static bool find_member(struct place *p, const char *name);
 static bool find_metric(struct place *p, const char *name);
 static bool find_segment(struct place *p, const char *name);
+static bool find_instant(struct place *p, const char *name);
+static bool find_past_host(struct place *p, const char *name);
+static bool find_past_gpu(struct place *p, const char *name);
 static void each_host(const struct place *dir, struct listing *l);
 static void each_gpu(const struct place *dir, struct listing *l);
 static void each_uuid(const struct place *dir, struct listing *l);
@@ -20,6 +23,8 @@ static void each_pod(const struct place *dir, struct listing *l);
 static void each_member(const struct place *dir, struct listing *l);
 static void each_metric(const struct place *dir, struct listing *l);
 static void each_segment(const struct place *dir, struct listing *l);
+static void each_past_host(const struct place *dir, struct listing *l);
+static void each_past_gpu(const struct place *dir, struct listing *l);
 
 #define DIR_(parent_, scope_, name_)                                                               \
 	{                                                                                          \
@@ -110,6 +115,35 @@ const struct kind kinds[N_KINDS] = {
 		       .content = CONTENT_ROWS,
 		       .find = find_segment,
 		       .each = each_segment},
+	[K_AT] = {.parent = K_ROOT,
+		  .scope = OF_TREE,
+		  .type = NODE_DIR,
+		  .name = ".at",
+		  .unlisted = true},
+	[K_AT_TIME] = {.parent = K_AT, .scope = OF_INSTANT, .type = NODE_DIR, .find = find_instant},
+	[K_AT_HOST] = {.parent = K_AT_TIME,
+		       .scope = OF_INSTANT,
+		       .type = NODE_DIR,
+		       .find = find_past_host,
+		       .each = each_past_host},
+	[K_AT_GPU] = {.parent = K_AT_HOST,
+		      .scope = OF_INSTANT,
+		      .type = NODE_DIR,
+		      .find = find_past_gpu,
+		      .each = each_past_gpu},
+	[K_AT_INFO] = FILE_(K_AT_GPU, OF_IDENTITY, "info.json", file_info),
+	[K_AT_METRICS] = DIR_(K_AT_GPU, OF_GPU, "metrics"),
+	[K_AT_METRIC] = {.parent = K_AT_METRICS,
+			 .scope = OF_SERIES,
+			 .type = NODE_FILE,
+			 .content = CONTENT_SNAPSHOT,
+			 .render = file_metric,
+			 .find = find_metric,
+			 .each = each_metric},
+	[K_AT_LATEST_CSV] = FILE_(K_AT_GPU, OF_GPU, "latest.csv", file_gpu_latest_csv),
+	[K_AT_LATEST_JSON] = FILE_(K_AT_GPU, OF_GPU, "latest.json", file_gpu_latest_json),
+	[K_AT_PROM] = FILE_(K_AT_GPU, OF_GPU, "latest.prom", file_gpu_prom),
+	[K_AT_STAT] = FILE_(K_AT_GPU, OF_GPU, "stat", file_stat),
 };
 
 /* ---- what the data names --------------------------------------------------------------------- */
@@ -197,6 +231,43 @@ static bool find_segment(struct place *p, const char *name)
 		return false;
 	p->segment = gpu_segment(p->gpu, start);
 	return p->segment;
+}
+
+static bool host_has_past(const struct host *h, int64_t at_ns)
+{
+	map_each (&h->gpus, i) {
+		const struct gpu *g = h->gpus.entries[i].value;
+
+		if (g->listed && gpu_has_past(g, at_ns))
+			return true;
+	}
+	return false;
+}
+
+/* Neither the future nor what nothing is stored of any more. */
+static bool find_instant(struct place *p, const char *name)
+{
+	const struct map *hosts = &p->t->model->hosts;
+
+	if (!past_parse(name, &p->at_ns) || p->at_ns > p->now_ns)
+		return false;
+	p->now_ns = p->at_ns;
+	p->keep_ms = PAST_KEEP_MS;
+	map_each (hosts, i)
+		if (host_has_past(hosts->entries[i].value, p->at_ns))
+			return true;
+	return false;
+}
+
+static bool find_past_host(struct place *p, const char *name)
+{
+	return find_host(p, name) && host_has_past(p->host, p->at_ns);
+}
+
+static bool find_past_gpu(struct place *p, const char *name)
+{
+	p->gpu = past_gpu(p->t, p->at_ns, p->host->name, name, &p->keep_ms);
+	return p->gpu;
 }
 
 /* A name of the table that the data must not take. */
@@ -310,6 +381,29 @@ static void each_segment(const struct place *dir, struct listing *l)
 	}
 }
 
+static void each_past_host(const struct place *dir, struct listing *l)
+{
+	struct place p = *dir;
+
+	map_each (&dir->t->model->hosts, i) {
+		p.host = dir->t->model->hosts.entries[i].value;
+		if (host_has_past(p.host, dir->at_ns))
+			add_item(l, &p, p.host->name);
+	}
+}
+
+/* Some of them may turn out to have no sample in time when they are looked up. */
+static void each_past_gpu(const struct place *dir, struct listing *l)
+{
+	struct place p = *dir;
+
+	map_each (&dir->host->gpus, i) {
+		p.gpu = dir->host->gpus.entries[i].value;
+		if (p.gpu->listed && gpu_has_past(p.gpu, dir->at_ns))
+			add_item(l, &p, p.gpu->name);
+	}
+}
+
 /* ---- children -------------------------------------------------------------------------------- */
 
 bool kind_is_meta(enum kind_id k)
@@ -346,9 +440,11 @@ void kind_children(enum kind_id dir, const struct place *p, struct listing *l)
 		if (kinds[k].parent != dir)
 			continue;
 		l->kind = k;
-		if (!kinds[k].name)
+		if (kinds[k].unlisted)
+			continue;
+		if (!kinds[k].name && kinds[k].each)
 			kinds[k].each(p, l);
-		else if (kind_is_shown(k, p))
+		else if (kinds[k].name && kind_is_shown(k, p))
 			add_item(l, p, kinds[k].name);
 	}
 }

@@ -42,6 +42,17 @@ enum kind_id {
 	K_TELEMETRY,
 	K_HISTORY,
 	K_SEGMENT,
+	K_AT,
+	K_AT_TIME,
+	K_AT_HOST,
+	K_AT_GPU,
+	K_AT_INFO,
+	K_AT_METRICS,
+	K_AT_METRIC,
+	K_AT_LATEST_CSV,
+	K_AT_LATEST_JSON,
+	K_AT_PROM,
+	K_AT_STAT,
 	N_KINDS
 };
 
@@ -51,6 +62,7 @@ enum scope {
 	OF_TREE,
 	OF_HOST,
 	OF_FACET,
+	OF_INSTANT,
 	OF_IDENTITY, /* of the GPU: changes with it only */
 	OF_GPU,
 	OF_SERIES,
@@ -88,8 +100,9 @@ struct kind {
 	const char *name;                     /* NULL: any number of them, named by the data */
 	render_fn render;                     /* whole files and links */
 	int cached;                           /* CACHED_… + 1 */
+	bool unlisted;                        /* found by name only */
 	bool (*shown)(const struct place *p); /* NULL: always */
-	/* Of what the data names: narrows a place in the parent; lists all places. */
+	/* Of what the data names: narrows a place in the parent; lists all places (NULL: none). */
 	bool (*find)(struct place *p, const char *name);
 	void (*each)(const struct place *dir, struct listing *l);
 };

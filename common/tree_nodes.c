@@ -1,5 +1,5 @@
 /* Nodes: their numbers, and how a node's way is found again. */
-#include "tree_kinds.h"
+#include "tree_past.h"
 
 #include <stdio.h>
 
@@ -197,15 +197,20 @@ static int lookup_locked(struct tree *t, struct node *dir, const char *name, str
 
 int tree_lookup(struct tree *t, struct node *dir, const char *name, struct node **ret)
 {
+	struct past *past;
 	int r;
 
 	if (kinds[dir->kind].type != NODE_DIR)
 		return -ENOTDIR;
 	if (strlen(name) > NAME_MAX_ENCODED)
 		return -ENAMETOOLONG;
+	r = past_hold(t, dir->path, name, &past);
+	if (r)
+		return r;
 	pthread_rwlock_rdlock(&t->lock);
 	r = lookup_locked(t, dir, name, ret);
 	pthread_rwlock_unlock(&t->lock);
+	past_release(t, past);
 	return r;
 }
 
@@ -268,15 +273,20 @@ static int list_locked(struct tree *t, struct node *dir, uint64_t after,
 int tree_list(struct tree *t, struct node *dir, uint64_t after,
 	      int (*fn)(const struct tree_entry *e, void *arg), void *arg)
 {
+	struct past *past;
 	int r;
 
 	if (kinds[dir->kind].type != NODE_DIR)
 		return -ENOTDIR;
 	if (dir->kind == K_META)
 		status_refresh(t, false);
+	r = past_hold(t, dir->path, NULL, &past);
+	if (r)
+		return r == -ENOENT ? -ESTALE : r;
 	pthread_rwlock_rdlock(&t->lock);
 	r = list_locked(t, dir, after, fn, arg);
 	pthread_rwlock_unlock(&t->lock);
+	past_release(t, past);
 	return r;
 }
 

@@ -133,30 +133,43 @@ static struct latest *latest_slot(struct series_state *s, bool ahead)
 	return s->ahead;
 }
 
+static void set_latest(struct gpu *g, struct latest *l, struct stamp time, struct slice value,
+		       const struct attribution *a)
+{
+	struct holder *holder = holder_get(g, a);
+
+	gpu_forget_latest(g, l);
+	*l = (struct latest){.time_ns = time.ns, .digits = time.digits, .holder = holder};
+	set_value(l, value);
+}
+
 void gpu_offer_latest(struct gpu *g, const struct chunk *c, const struct chunk_series *cs,
 		      int64_t create_rev)
 {
 	struct series_state *s = &g->series[cs->id];
 	struct latest *l = latest_slot(s, cs->ahead);
 	int64_t seq = c->first_seq + cs->row;
-	struct holder *holder;
 
 	if (latest_is_set(l) &&
 	    (cs->time.ns < l->time_ns || (cs->time.ns == l->time_ns && seq <= l->seq)))
 		return;
-	holder = holder_get(g, &c->attributions[cs->attribution]);
-	gpu_forget_latest(g, l);
-	*l = (struct latest){
-		.time_ns = cs->time.ns,
-		.digits = cs->time.digits,
-		.seq = seq,
-		.segment_ns = c->segment_ns,
-		.stored_ns = c->stored_ns,
-		.revision = row_revision(c, cs->row, create_rev),
-		.holder = holder,
-	};
-	set_value(l, cs->value);
+	set_latest(g, l, cs->time, cs->value, &c->attributions[cs->attribution]);
+	l->seq = seq;
+	l->segment_ns = c->segment_ns;
+	l->stored_ns = c->stored_ns;
+	l->revision = row_revision(c, cs->row, create_rev);
 	s->dirty = true;
+}
+
+void gpu_put_latest(struct gpu *g, uint32_t series, struct stamp time, int64_t seq,
+		    struct slice value, const struct attribution *a, int64_t revision)
+{
+	struct latest *l = &g->series[series].sane;
+
+	set_latest(g, l, time, value, a);
+	l->seq = seq;
+	l->stored_ns = time.ns;
+	l->revision = revision;
 }
 
 /* ---- tables of series ------------------------------------------------------------------------ */

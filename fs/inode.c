@@ -191,7 +191,7 @@ static struct inode *inode_add(struct inode_table *t, struct inode *dir, const c
 	i->parent = dir->ino;
 	i->type = a->type;
 	i->content = a->content;
-	i->entry_timeout = entry_timeout(dir, i);
+	i->entry_timeout = MAX(entry_timeout(dir, i), (double)a->keep_ms / 1e3);
 	key = group_key_below(dir, name, i->type);
 	if (key)
 		group_add(group_take(t, key), i);
@@ -244,7 +244,7 @@ int inode_lookup(struct inode_table *t, struct inode *dir, const char *name, str
 		if (i->pushed)
 			r = inode_attr(t, i, &a, ret_timeout);
 		else
-			*ret_timeout = 0;
+			*ret_timeout = (double)a.keep_ms / 1e3;
 		if (r < 0) {
 			inode_forget(t, i->ino, 1);
 			inode_put(t, i);
@@ -395,8 +395,9 @@ int inode_attr(struct inode_table *t, struct inode *i, struct attr *ret, double 
 	int r = 0;
 
 	if (!i->pushed) {
-		*ret_timeout = 0;
-		return tree_attr(t->tree, i->node, ret);
+		r = tree_attr(t->tree, i->node, ret);
+		*ret_timeout = r == 0 ? (double)ret->keep_ms / 1e3 : 0;
+		return r;
 	}
 	pthread_mutex_lock(&i->lock);
 	if (!i->has_shown)
