@@ -5,6 +5,9 @@
 #define PAGE_FIRST 256
 #define PAGE_MAX   10000
 #define PAGE_BYTES (8 << 20)
+/* Of an etcd that is slow, pages of so much time, but no smaller ones than that. */
+#define PAGE_MS   1000
+#define PAGE_SLOW 2000
 
 /* ---- keys out ------------------------------------------------------------------------------- */
 
@@ -239,23 +242,40 @@ int etcd_get(struct etcd *c, const char *key, const char *end, int64_t limit, in
 	return range_send(c, &q, ret, NULL, e);
 }
 
-static int64_t next_limit(int64_t limit, size_t page_bytes)
+static int64_t next_limit(int64_t limit, size_t page_bytes, int64_t ms)
 {
 	int64_t fits = limit * PAGE_BYTES / (int64_t)MAX(page_bytes, 1);
+	int64_t soon = MAX(limit * PAGE_MS / MAX(ms, 1), PAGE_SLOW);
 
-	return MAX(MIN(MIN(fits, limit * 4), PAGE_MAX), 1);
+	return MAX(MIN(MIN(MIN(fits, soon), limit * 4), PAGE_MAX), 1);
 }
 
-/* One page; a page too large for one answer is asked for again with fewer keys. */
+/* A page too large for one answer is asked for again with fewer keys; so is, once, one that did not
+ * come in time. */
+static bool shrink(struct range_request *q, int r, bool *late)
+{
+	int64_t least = r == -ETIMEDOUT ? PAGE_FIRST : 1;
+
+	if ((r != -EMSGSIZE && (r != -ETIMEDOUT || *late)) || q->limit <= least)
+		return false;
+	*late |= r == -ETIMEDOUT;
+	q->limit = MAX((q->limit + 7) / 8, least);
+	return true;
+}
+
 static int page_get(struct etcd *c, struct range_request *q, struct etcd_reply *ret, struct err *e)
 {
+	struct mono begun;
+	bool late = false;
 	size_t size = 0;
 	int r;
 
-	while ((r = range_send(c, q, ret, &size, e)) == -EMSGSIZE && q->limit > 1)
-		q->limit = (q->limit + 7) / 8;
+	do {
+		begun = mono_now();
+		r = range_send(c, q, ret, &size, e);
+	} while (r && shrink(q, r, &late));
 	if (!r)
-		q->limit = next_limit(q->limit, size);
+		q->limit = next_limit(q->limit, size, mono_ms_since(begun));
 	return r;
 }
 

@@ -463,3 +463,40 @@ TEST(a_user_is_authenticated_and_again_when_its_token_is_lost)
 	etcd_close(c);
 	etcd_server_kill(&server);
 }
+
+/* ---- pages ---------------------------------------------------------------------------------- */
+
+/* One key more for each page, and no answer in time where many keys are asked for. */
+static char *answer_few(const char *request, void *arg)
+{
+	const char *limit = strstr(request, "\"limit\":\"");
+
+	if (limit && atoi(limit + 9) > 256)
+		nanosleep(&(struct timespec){1, 500000000}, NULL);
+	return tcp_peer_ok("{\"header\":{\"revision\":\"5\"},\"more\":true,\"count\":\"9\","
+			   "\"kvs\":[{\"key\":\"L2s=\",\"value\":\"eA==\"}]}");
+}
+
+static int stop_at_four(const struct etcd_kv *kv, void *arg)
+{
+	return ++*(int *)arg == 4 ? 7 : 0;
+}
+
+TEST(a_page_that_does_not_come_in_time_is_asked_for_with_fewer_keys)
+{
+	struct etcd_conf conf = {.prefix = "",
+				 .dial_timeout_ms = 1000,
+				 .request_timeout_ms = 1000,
+				 .max_inflight = 1};
+	struct tcp_peer *p;
+	struct etcd *c;
+	int n = 0;
+
+	peer_start(&p, PEER_ANSWERS, answer_few);
+	conf.endpoints = p->endpoint;
+	CHECK_EQ_INT(etcd_open(&c, &conf, &e), 0);
+	CHECK_EQ_INT(etcd_each(c, "/k", "/l", 0, 0, stop_at_four, &n, NULL, &e), 7);
+	CHECK_EQ_INT(n, 4);
+	etcd_close(c);
+	peer_free(p);
+}
