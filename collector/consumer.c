@@ -7,6 +7,7 @@
 enum {
 	ORPHAN_MS = 3000, /* a host that nobody took for so long is taken by whoever sees it */
 	LOOK_MS = 1000,
+	OVERDUE_MS = 10000, /* merging that waited for so long takes its turn */
 };
 
 void consumer_lock(struct consumer *c)
@@ -82,7 +83,18 @@ static enum task task_of(struct consumer *c, const struct host *h)
 		return TASK_RELEASE;
 	if (h->n_pending && c->seen_rev >= h->mark_rev)
 		return TASK_STORE;
-	return mono_ms_until(h->sweep) ? TASK_NONE : TASK_SWEEP;
+	return TASK_NONE;
+}
+
+/* What can be done with a host while nothing of it is to be stored: *ret_at says when. */
+static enum task chore_of(struct consumer *c, const struct host *h, struct mono *ret_at)
+{
+	struct mono merge = {MAX(h->merge.ns, c->merge_from[h->worker].ns)};
+
+	if (!h->mine || h->busy)
+		return TASK_NONE;
+	*ret_at = h->sweep.ns <= merge.ns ? h->sweep : merge;
+	return h->sweep.ns <= merge.ns ? TASK_SWEEP : TASK_MERGE;
 }
 
 void consumer_wait(struct consumer *c, int64_t ms)
@@ -109,12 +121,41 @@ static bool anyone_wants_solo(struct consumer *c, struct mono now)
 	return false;
 }
 
+/* Something that a worker could do. */
+struct choice {
+	enum task task;
+	struct host *host;
+	struct mono due;
+};
+
+static bool is_chore(const struct choice *x, struct mono now)
+{
+	return x->task == TASK_SWEEP ||
+	       (x->task == TASK_MERGE && now.ns - x->due.ns < OVERDUE_MS * NS_PER_MS);
+}
+
+/* The longest due goes first, chores behind all else. */
+static void consider(struct choice *best, const struct choice *x, struct mono now,
+		     struct mono *when)
+{
+	if (x->task == TASK_NONE)
+		return;
+	if (x->due.ns > now.ns) {
+		when->ns = MIN(when->ns, x->due.ns);
+		return;
+	}
+	if (best->host && is_chore(x, now) != is_chore(best, now)
+		    ? is_chore(best, now)
+		    : !best->host || x->due.ns < best->due.ns)
+		*best = *x;
+}
+
 enum task consumer_next(struct consumer *c, unsigned worker, struct host **ret,
 			struct mono *ret_when)
 {
 	struct mono now = mono_now(), when = {now.ns + LOOK_MS * NS_PER_MS};
-	enum task best = TASK_NONE;
-	struct host *chosen = NULL;
+	struct choice best = {.task = TASK_NONE};
+	struct host *chosen;
 	bool solo;
 
 	if (!c->hosts.placed)
@@ -122,30 +163,27 @@ enum task consumer_next(struct consumer *c, unsigned worker, struct host **ret,
 	solo = anyone_wants_solo(c, now);
 	roster_each (&c->hosts, i) {
 		struct host *h = roster_at(&c->hosts, i);
-		enum task t = h->worker == worker ? task_of(c, h) : TASK_NONE;
+		struct choice x = {.host = h, .task = TASK_NONE};
 
-		if (t == TASK_NONE)
+		if (h->worker != worker)
 			continue;
-		if (t == TASK_STORE &&
+		x.task = task_of(c, h);
+		x.due = h->due;
+		if (x.task == TASK_STORE &&
 		    (c->solo || (solo && (c->storing || !wants_solo(c, h, now)))))
-			continue; /* consumer_stored wakes us */
-		if (h->due.ns > now.ns) {
-			when.ns = MIN(when.ns, h->due.ns);
-			continue;
-		}
-		if (!chosen || (best == TASK_SWEEP && t != TASK_SWEEP) ||
-		    (h->due.ns < chosen->due.ns && (t != TASK_SWEEP || best == TASK_SWEEP))) {
-			chosen = h;
-			best = t;
-		}
+			x.task = TASK_NONE; /* consumer_stored wakes us */
+		consider(&best, &x, now, &when);
+		x.task = chore_of(c, h, &x.due);
+		consider(&best, &x, now, &when);
 	}
+	chosen = best.host;
 	if (chosen)
 		chosen->busy = true;
-	if (best == TASK_STORE) {
+	if (best.task == TASK_STORE) {
 		c->storing++;
 		c->solo = solo;
 	}
-	if (best == TASK_TAKE) {
+	if (best.task == TASK_TAKE) {
 		free(chosen->take_from);
 		chosen->take_from = chosen->writer && !group_is_writer(&c->group, chosen)
 					    ? xstrdup(chosen->writer)
@@ -154,7 +192,7 @@ enum task consumer_next(struct consumer *c, unsigned worker, struct host **ret,
 	}
 	*ret = chosen;
 	*ret_when = when;
-	return best;
+	return best.task;
 }
 
 struct host *consumer_another(struct consumer *c, unsigned worker)
@@ -185,6 +223,12 @@ void consumer_done(struct consumer *c, struct host *h, int64_t due_in_ms)
 {
 	h->busy = false;
 	h->due = mono_in_ms(due_in_ms);
+	pthread_cond_broadcast(&c->changed);
+}
+
+void consumer_keep(struct consumer *c, struct host *h)
+{
+	h->busy = false;
 	pthread_cond_broadcast(&c->changed);
 }
 
@@ -361,10 +405,12 @@ void consumer_init(struct consumer *c, struct etcd *etcd, const char *id, unsign
 	snprintf(c->id, sizeof(c->id), "%s", id);
 	backlog_init(&c->backlog, &c->hosts, max_retries);
 	group_init(&c->group, &c->hosts, c->id);
+	leases_init(&c->leases, etcd);
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	c->work = xcalloc(n_workers, sizeof(*c->work));
+	c->merge_from = xcalloc(n_workers, sizeof(*c->merge_from));
 	for (unsigned i = 0; i < n_workers; i++)
 		pthread_cond_init(&c->work[i], &attr);
 	pthread_cond_init(&c->changed, &attr);
@@ -397,9 +443,11 @@ void consumer_release(struct consumer *c)
 	backlog_release(&c->backlog);
 	group_release(&c->group);
 	roster_release(&c->hosts);
+	leases_release(&c->leases);
 	for (unsigned i = 0; i < c->n_workers; i++)
 		pthread_cond_destroy(&c->work[i]);
 	free(c->work);
+	free(c->merge_from);
 	pthread_cond_destroy(&c->changed);
 	pthread_mutex_destroy(&c->lock);
 }

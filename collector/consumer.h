@@ -12,6 +12,7 @@
 
 #include "backlog.h"
 #include "group.h"
+#include "leases.h"
 
 #include <pthread.h>
 
@@ -21,6 +22,7 @@ struct consumer {
 	struct fence fence;
 	unsigned n_workers;
 	int64_t flush_ms;
+	struct leases leases; /* has a lock of its own */
 
 	pthread_mutex_t lock; /* everything below, and the hosts but for their last part */
 	pthread_cond_t *work; /* one per worker: something may be due */
@@ -28,13 +30,14 @@ struct consumer {
 	struct roster hosts;
 	struct backlog backlog;
 	struct group group;
-	int64_t seen_rev; /* of the queue's mirror */
-	bool dead_full;   /* no dead letter may be added; messages wait instead */
-	bool stop;        /* workers end */
-	bool lost;        /* the session is gone: everything here is void */
-	unsigned running; /* workers */
-	unsigned storing; /* TASK_STORE under way */
-	bool solo;        /* the one under way is a message's last attempt */
+	int64_t seen_rev;        /* of the queue's mirror */
+	bool dead_full;          /* no dead letter may be added; messages wait instead */
+	bool stop;               /* workers end */
+	bool lost;               /* the session is gone: everything here is void */
+	unsigned running;        /* workers */
+	unsigned storing;        /* TASK_STORE under way */
+	struct mono *merge_from; /* one per worker: it merges nothing before */
+	bool solo;               /* the one under way is a message's last attempt */
 
 	struct etcd_mirror *queue_mirror, *members_mirror, *writers_mirror;
 };
@@ -48,11 +51,13 @@ int consumer_follow(struct consumer *c, int64_t session, struct err *e) must_che
 void consumer_unfollow(struct consumer *c);
 
 /* What a worker is to do next with a host. */
-enum task { TASK_NONE, TASK_TAKE, TASK_STORE, TASK_RELEASE, TASK_SWEEP };
+enum task { TASK_NONE, TASK_TAKE, TASK_STORE, TASK_RELEASE, TASK_SWEEP, TASK_MERGE };
 
 /* Under the lock: the worker's most urgent host and what to do with it, which is then busy; or
- * TASK_NONE and when to look again. The last attempt at a message is made while nothing else is in
- * hand here: whoever died together with it gets through before, and is not buried with it. */
+ * TASK_NONE and when to look again. Sweeping and merging wait for all else, merging for not longer
+ * than a worker can be busy without it doing harm. The last attempt at a message is made while
+ * nothing else is in hand here: whoever died together with it gets through before, and is not
+ * buried with it. */
 enum task consumer_next(struct consumer *c, unsigned worker, struct host **ret,
 			struct mono *ret_when);
 /* Under the lock: another host of this worker that is due for TASK_STORE, busy from now on; NULL:
@@ -62,6 +67,8 @@ struct host *consumer_another(struct consumer *c, unsigned worker);
 void consumer_stored(struct consumer *c);
 /* Under the lock: the host is free again. */
 void consumer_done(struct consumer *c, struct host *h, int64_t due_in_ms);
+/* The same; what is queued of it is due when it was. */
+void consumer_keep(struct consumer *c, struct host *h);
 
 /* Under the lock: backlog_take. */
 size_t consumer_take(struct consumer *c, struct host *h, struct claim *claims, size_t max,

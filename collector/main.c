@@ -244,6 +244,9 @@ static int start_workers(struct collector *k, struct err *e)
 		.batch = (size_t)MIN(k->conf.collector_batch_size, k->conf.mq_batch_size),
 		.buffer_bytes = (size_t)(k->conf.collector_buffer / k->conf.collector_workers / 8),
 		.retention_ns = k->conf.retention * NS_PER_MS,
+		.lease_ns = k->conf.retention
+				    ? (k->conf.retention + 2 * k->conf.segment) * NS_PER_MS
+				    : 0,
 		.deadline_ms = k->conf.mq_processing_timeout,
 	};
 

@@ -1,6 +1,6 @@
 #include "retention.h"
 
-#include "clock.h"
+enum { KNOW = 32 }; /* segments read in one transaction */
 
 /* A segment of which etcd has chunks. */
 struct stored {
@@ -52,18 +52,6 @@ static void if_only_segment(struct etcd_txn *t, const struct writer *w, const ch
 	etcd_if_range_mod_below(t, end.s, key_data_from(w->host, gpu, UINT64_MAX).s, 1);
 }
 
-/* Whether we are still the writer, after a "false". */
-static int why_refused(const struct etcd_reply *reply, const struct fence *f, const struct hold *h,
-		       struct err *e)
-{
-	const struct etcd_range *session = &reply->ranges[0], *writer = &reply->ranges[1];
-
-	if (!session->n || session->kvs[0].create_rev != f->session || !writer->n ||
-	    writer->kvs[0].mod_rev != h->rev)
-		return err_set(e, -ESTALE, "host %s: no longer its writer", h->host);
-	return -EAGAIN;
-}
-
 int retention_drop(struct etcd *c, const struct writer *w, const struct fence *f,
 		   const struct hold *h, const char *gpu, int64_t start_ns, bool last,
 		   int64_t revision, struct err *e)
@@ -93,41 +81,147 @@ int retention_drop(struct etcd *c, const struct writer *w, const struct fence *f
 	if (r)
 		return r;
 	if (!reply.succeeded)
-		r = why_refused(&reply, f, h, e);
+		r = writer_why_refused(&reply, f, h, e);
 	etcd_reply_release(&reply);
 	return r;
 }
 
+/* An identity of which etcd has no chunk: their leases have ended. */
+static int drop_identity(struct etcd *c, const struct writer *w, const struct fence *f,
+			 const struct hold *h, const char *gpu, struct err *e)
+{
+	struct etcd_reply reply;
+	struct etcd_txn t;
+	int r;
+
+	etcd_txn_init(&t, c, "drop_identity");
+	etcd_if_create(&t, key_consumer(f->consumer).s, f->session);
+	etcd_if_mod(&t, key_writer(h->host).s, h->rev);
+	etcd_if_range_mod_below(&t, key_data_from(w->host, gpu, 0).s,
+				key_data_from(w->host, gpu, UINT64_MAX).s, 1);
+	etcd_then_delete(&t, key_gpu(w->host, gpu).s, NULL);
+	etcd_else_get(&t, key_consumer(f->consumer).s, NULL);
+	etcd_else_get(&t, key_writer(h->host).s, NULL);
+	r = etcd_txn_settle(&t, &reply, NULL, e);
+	etcd_txn_release(&t);
+	if (r)
+		return r;
+	if (!reply.succeeded)
+		r = writer_why_refused(&reply, f, h, e);
+	etcd_reply_release(&reply);
+	return r;
+}
+
+/* ---- sweeping -------------------------------------------------------------------------------- */
+
+static int note_segments(struct writer *w, const struct listing *l, struct segment_ref *refs,
+			 struct err *e)
+{
+	for (size_t i = 0; i < l->n; i++) {
+		struct gpu_state *g = writer_gpu(w, l->list[i].gpu);
+
+		if (!g)
+			return err_set(e, -EUCLEAN, "%s/%s: chunks without an identity", w->host,
+				       l->list[i].gpu);
+		gpu_add_segment_state(g, l->list[i].start_ns)->listed = true;
+		refs[i] = (struct segment_ref){g, l->list[i].start_ns};
+	}
+	return 0;
+}
+
+/* What the writer thinks to be there and is not would be gone on with at a position that nothing
+ * leads to. */
+static int forget_gone(struct writer *w, struct etcd *c, const struct fence *f,
+		       const struct hold *h, struct err *e)
+{
+	int r = 0;
+
+	map_each (&w->gpus, i) {
+		struct gpu_state *g = w->gpus.entries[i].value;
+
+		for (size_t k = g->n_segments; k-- > 0;) {
+			if (!g->segments[k].listed)
+				writer_drop_segment(g, g->segments[k].start_ns);
+			else
+				g->segments[k].listed = false;
+		}
+		if (r || g->n_segments)
+			continue;
+		r = drop_identity(c, w, f, h, g->name, e);
+		if (!r)
+			writer_drop_gpu(w, g);
+		else if (r == -EAGAIN)
+			r = 0;
+	}
+	return r;
+}
+
+static int know_all(struct writer *w, struct etcd *c, const struct fence *f, const struct hold *h,
+		    const struct segment_ref *refs, size_t n, struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < n && !r; i += KNOW)
+		r = writer_know(w, c, f, h, refs + i, MIN(KNOW, n - i), false, e);
+	return r;
+}
+
+static bool is_due(const struct retention *conf, const struct segment_state *s)
+{
+	return s->start_ns < conf->keep_from_ns ||
+	       (conf->age_ns && s->stored_ns <= wall_now_ns() - conf->age_ns);
+}
+
+static int drop_due(struct writer *w, struct etcd *c, const struct fence *f, const struct hold *h,
+		    const struct retention *conf, struct listing *l, int64_t revision,
+		    size_t *ret_dropped, struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < l->n && !r; i++) {
+		struct stored *s = &l->list[i];
+		struct gpu_state *g = writer_gpu(w, s->gpu);
+		bool last = segments_of(l, s->gpu) == 1;
+
+		if (!is_due(conf, gpu_segment_state(g, s->start_ns)))
+			continue;
+		r = retention_drop(c, w, f, h, s->gpu, s->start_ns, last, revision, e);
+		/* Also where it has changed meanwhile: what is known of it is out of date. */
+		if (!r || r == -EAGAIN)
+			writer_drop_segment(g, s->start_ns);
+		if (!r && last)
+			writer_drop_gpu(w, g);
+		if (!r) {
+			s->gpu[0] = '\0';
+			++*ret_dropped;
+		}
+		r = r == -EAGAIN ? 0 : r;
+	}
+	return r;
+}
+
 int retention_sweep(struct writer *w, struct etcd *c, const struct fence *f, const struct hold *h,
-		    int64_t retention_ns, size_t *ret_dropped, struct err *e)
+		    const struct retention *conf, size_t *ret_dropped, struct err *e)
 {
 	struct listing l = {.segment_ns = w->segment_ns};
 	struct key prefix = key_under(KEY_DATA, w->host);
-	int64_t now_ns = wall_now_ns(), stored_ns, revision;
+	struct segment_ref *refs = NULL;
+	int64_t revision;
 	int r = etcd_each(c, prefix.s, key_prefix_end(prefix.s).s, 0, ETCD_KEYS_ONLY, note_chunk,
 			  &l, &revision, e);
 
 	*ret_dropped = 0;
-	for (size_t i = 0; i < l.n && !r; i++) {
-		struct stored *s = &l.list[i];
-		bool last = segments_of(&l, s->gpu) == 1;
-
-		r = writer_stored_at(w, c, f, h, s->gpu, s->start_ns, &stored_ns, e);
-		if (r || stored_ns + retention_ns > now_ns)
-			continue;
-		r = retention_drop(c, w, f, h, s->gpu, s->start_ns, last, revision, e);
-		if (r == -EAGAIN) {
-			/* What is known of the segment is out of date with it. */
-			writer_drop_segment(w, s->gpu, s->start_ns, false);
-			r = 0;
-			continue;
-		}
-		if (r)
-			continue;
-		writer_drop_segment(w, s->gpu, s->start_ns, last);
-		s->gpu[0] = '\0';
-		++*ret_dropped;
+	if (!r) {
+		refs = xcalloc(l.n + 1, sizeof(*refs));
+		r = note_segments(w, &l, refs, e);
 	}
+	if (!r)
+		r = forget_gone(w, c, f, h, e);
+	if (!r && (conf->age_ns || conf->keep_from_ns != INT64_MIN))
+		r = know_all(w, c, f, h, refs, l.n, e);
+	if (!r)
+		r = drop_due(w, c, f, h, conf, &l, revision, ret_dropped, e);
+	free(refs);
 	free(l.list);
 	return r;
 }

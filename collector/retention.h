@@ -1,16 +1,24 @@
 /* Retention: segments are dropped whole, RETENTION after their last row was stored, by their writer
  * (DESIGN §4). Counted from storing, not from event time, so that old recordings live as long as
- * new ones. The identity goes with the last segment of its GPU, and its folder with it. */
+ * new ones. With RETENTION_BYTES the oldest by event time go too, those before keep_from_ns, which
+ * all collectors reckon alike (sizes.h). The identity goes with the last segment of its GPU, and
+ * its folder with it. */
 #ifndef GPUTEL_RETENTION_H
 #define GPUTEL_RETENTION_H
 
 #include "writer.h"
 
-/* Drops what is due of the writer's host, one segment of one GPU in a transaction. *ret_dropped
- * counts them, also on failure. -ESTALE, -EOWNERDEAD: not its writer any more; the writer is void.
- */
+struct retention {
+	int64_t age_ns;       /* 0: for ever */
+	int64_t keep_from_ns; /* segments that start before that go; INT64_MIN: none */
+};
+
+/* Looks through what etcd has of the writer's host: makes known to it segments that it has not
+ * heard of, forgets those that are gone, and drops what is due, one segment of one GPU in a
+ * transaction. *ret_dropped counts them, also on failure. -ESTALE, -EOWNERDEAD: not its writer any
+ * more; the writer is void. */
 int retention_sweep(struct writer *w, struct etcd *c, const struct fence *f, const struct hold *h,
-		    int64_t retention_ns, size_t *ret_dropped, struct err *e) must_check;
+		    const struct retention *conf, size_t *ret_dropped, struct err *e) must_check;
 
 /* Drops one segment of a GPU (encoded), and with the last one the GPU's identity. revision: at
  * which the segment was listed. Nothing may have been stored in it since, or a copy of this

@@ -33,6 +33,7 @@ struct host {
 	bool busy;         /* a worker has it in its turn */
 	struct mono due;   /* not before then */
 	struct mono sweep; /* retention is looked at then */
+	struct mono merge; /* its chunks are */
 
 	/* Of the worker that has it busy. */
 	bool mine;

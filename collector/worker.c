@@ -1,435 +1,46 @@
 #include "worker.h"
 
-#include "failpoint.h"
 #include "log.h"
+#include "merge.h"
 #include "retention.h"
-#include "writer.h"
-
-#include <stdio.h>
+#include "store.h"
 
 enum {
-	TXN_OPS = 120,           /* aim, below ETCD_TXN_OPS */
-	TXN_BYTES = 256 * 1024,  /* aim */
-	UNIT_BYTES = 160 * 1024, /* payload of one host stored together */
-	OPS_PER_PAIR = 3,
 	RETRY_MS = 200,
-	HELD_UP_MS = 5000, /* until a message is tried again that may not be dead-lettered */
+	SWEEP_FIRST_MS = 3000,
 	SWEEP_MIN_MS = 1000,
 	SWEEP_MAX_MS = 600000,
-	BACKLOG = 4, /* messages of a host that are not gathered any longer */
+	MERGE_SHARE = 3,     /* a worker rests so many times as long as it has merged */
+	DAMAGED_MS = 600000, /* until what cannot be read is tried again */
 };
 
-/* Messages of one host in a turn. */
-struct share {
-	struct host *host;
-	struct claim *claims;
-	size_t n;
-};
+/* ---- hosts ----------------------------------------------------------------------------------- */
 
-/* One turn's transaction under construction. */
-struct turn {
-	struct worker *w;
-	struct ending ending;
-	struct tally tally; /* as it will be */
-	struct host *touched[QUEUE_CLAIM_MAX];
-	size_t n_touched;
-	bool held_up; /* something had to be given back that cannot be stored */
-};
-
-/* ---- state of hosts -------------------------------------------------------------------------- */
-
-static void forget_state(struct host *h)
+void host_forget_state(struct host *h)
 {
 	writer_free(h->state);
 	h->state = NULL;
 }
 
-static int ensure_state(struct worker *w, struct host *h, struct err *e)
+int worker_state(struct worker *w, struct host *h, struct err *e)
 {
 	struct consumer *c = w->consumer;
 
 	if (h->state)
 		return 0;
-	return writer_load(&h->state, c->etcd, &c->fence, &h->hold, w->conf.segment_ns, e);
+	return writer_load(&h->state, c->etcd, &c->fence, &h->hold, w->conf.segment_ns,
+			   w->conf.lease_ns, e);
 }
 
-/* ---- sending --------------------------------------------------------------------------------- */
-
-static void turn_begin(struct turn *t)
+void worker_merge_later(struct host *h)
 {
-	ending_reset(&t->ending);
-	t->tally = t->w->tally;
-	t->n_touched = 0;
+	h->merge = h->state ? merge_due(h->state) : mono_in_ms(MERGE_QUIET_MS);
 }
 
-static void touch(struct turn *t, struct host *h)
-{
-	for (size_t i = 0; i < t->n_touched; i++)
-		if (t->touched[i] == h)
-			return;
-	t->touched[t->n_touched++] = h;
-}
-
-static void put_tally(struct turn *t)
-{
-	struct strbuf text;
-
-	strbuf_init(&text, 4096);
-	tally_encode(&text, &t->tally);
-	etcd_then_put(&t->ending.t, key_stats(t->w->consumer->id, (int)t->w->index).s,
-		      (struct slice){text.s, text.len}, 0);
-	strbuf_release(&text);
-}
-
-/* On failure the hosts' states are void: what they count on did not happen. */
-static int turn_send(struct turn *t, struct err *e)
-{
-	int r;
-
-	if (!t->ending.n)
-		return 0;
-	put_tally(t);
-	r = ending_send(&t->ending, NULL, e);
-	for (size_t i = 0; i < t->n_touched && r; i++)
-		forget_state(t->touched[i]);
-	if (!r)
-		t->w->tally = t->tally;
-	turn_begin(t);
-	return r;
-}
-
-static bool is_refusal(int r)
-{
-	return r == -EBADMSG || r == -E2BIG || r == -EINVAL;
-}
-
-/* Of several messages together: that etcd refuses them says nothing of any one of them. The session
- * is given up for it; redelivered, each has a turn of its own. */
-static int turn_flush(struct turn *t, struct err *e)
-{
-	int r = turn_send(t, e);
-
-	return is_refusal(r) ? -EPROTO : r;
-}
-
-static int make_room(struct turn *t, size_t ops, size_t bytes, struct err *e)
-{
-	if (t->ending.n &&
-	    ((size_t)t->ending.t.n_then + ops > TXN_OPS ||
-	     (size_t)t->ending.t.n_compare + ops > TXN_OPS ||
-	     t->ending.t.bytes + bytes > TXN_BYTES || t->n_touched == QUEUE_CLAIM_MAX))
-		return turn_flush(t, e);
-	return 0;
-}
-
-/* ---- messages -------------------------------------------------------------------------------- */
-
-static int dead_letter(struct turn *t, struct claim *k, const char *reason, struct err *e)
-{
-	int r = make_room(t, 3, 0, e);
-	bool full;
-
-	if (r)
-		return r;
-	consumer_lock(t->w->consumer);
-	full = t->w->consumer->dead_full;
-	consumer_unlock(t->w->consumer);
-	if (full) {
-		t->held_up = true;
-		ending_give_back(&t->ending, k);
-		return 0;
-	}
-	log_warn("message %s of host %s is dead-lettered: %s", k->m.ulid, k->m.host, reason);
-	ending_dead_letter(&t->ending, k, reason);
-	t->tally.messages_dead++;
-	t->tally.rows_dead += k->m.rows;
-	return 0;
-}
-
-/* NULL, or why the message cannot be stored. */
-static const char *decode(struct claim *k, struct batch *b, struct err *e)
-{
-	uint8_t sha[SHA256_LEN];
-
-	failpoint(k->m.host, "decode"); /* a message that kills its collector */
-	if (k->m.expires_ns && wall_now_ns() > k->m.expires_ns)
-		return "expired";
-	if (strcmp(k->m.schema, MESSAGE_SCHEMA)) {
-		err_set(e, 0, "schema version \"%.32s\" is not known here", k->m.schema);
-		return e->text;
-	}
-	if (!k->payload.len)
-		return "its payload is missing";
-	sha256(k->payload.s, k->payload.len, sha);
-	if (memcmp(sha, k->m.sha256, sizeof(sha)))
-		return "payload: SHA-256 mismatch";
-	if (batch_decode(k->payload.s, k->payload.len, b, e))
-		return e->text;
-	if (!slice_eq(b->host, slice_str(k->m.host)))
-		return "payload: rows of another host than the pointer says";
-	if (b->rows.n != (size_t)k->m.rows)
-		return "payload: another number of rows than the pointer says";
-	return NULL;
-}
-
-static void count_stored(struct tally *t, const struct claim *k)
-{
-	t->messages_processed++;
-	t->rows_stored += k->m.rows;
-	t->latency_ms_sum += MAX(wall_now_ns() - k->m.created_ns, 0) / NS_PER_MS;
-	if (k->foreign) {
-		t->messages_foreign++;
-		t->rows_foreign += k->m.rows;
-	}
-}
-
-/* A message of more pairs than one transaction takes: the first parts one by one, each on its own;
- * the last goes the usual way. Which rows a part has depends on the message alone, so that after a
- * crash the next one goes on where this one was. */
-static int store_parts(struct turn *t, struct host *h, struct intake *in, struct claim *k,
-		       size_t *ret_from, struct err *e)
-{
-	struct consumer *c = t->w->consumer;
-	size_t n = intake_pairs(in), from = (size_t)k->m.part * WRITER_PAIRS_MAX;
-	int r = turn_flush(t, e);
-
-	while (!r && from + WRITER_PAIRS_MAX < n) {
-		r = intake_prepare(in, c->etcd, &c->fence, &h->hold, from, from + WRITER_PAIRS_MAX,
-				   e);
-		if (r)
-			break;
-		touch(t, h);
-		ending_part(&t->ending, k, k->m.part + 1);
-		intake_store(in, &t->ending.t, from, from + WRITER_PAIRS_MAX);
-		r = turn_send(t, e);
-		from += WRITER_PAIRS_MAX;
-	}
-	*ret_from = MIN(from, n);
-	return r;
-}
-
-/* What fits one transaction: all pairs of the claims, or the last part of one. */
-static int store_intake(struct turn *t, struct host *h, struct intake *in, struct claim *claims,
-			size_t n, size_t bytes, struct err *e)
-{
-	struct consumer *c = t->w->consumer;
-	size_t from = 0, to = intake_pairs(in);
-	int r = 0;
-
-	if (to > WRITER_PAIRS_MAX || claims[0].m.part)
-		r = store_parts(t, h, in, &claims[0], &from, e);
-	if (!r)
-		r = make_room(t, OPS_PER_PAIR * (to - from) + 2 * n + 1, bytes, e);
-	if (!r)
-		r = ensure_state(t->w, h, e);
-	if (!r)
-		r = intake_prepare(in, c->etcd, &c->fence, &h->hold, from, to, e);
-	if (r)
-		return r;
-	touch(t, h);
-	for (size_t i = 0; i < n; i++) {
-		ending_complete(&t->ending, &claims[i]);
-		count_stored(&t->tally, &claims[i]);
-	}
-	intake_store(in, &t->ending.t, from, to);
-	return 0;
-}
-
-/* As many of the claims as go together; *ret_n of them. b has their batches. -EBADMSG: they cannot
- * be stored as they are. */
-static int store_some(struct turn *t, struct host *h, struct claim *claims, struct batch *b,
-		      size_t n, size_t *ret_n, struct err *e)
-{
-	struct intake *in;
-	size_t take = 0, bytes = 0, fit = n;
-	int r = ensure_state(t->w, h, e);
-
-	if (r)
-		return r;
-	in = intake_new(h->state);
-	while (take < fit && !r) {
-		if (take && bytes + claims[take].payload.len > UNIT_BYTES)
-			break;
-		bytes += claims[take].payload.len;
-		r = intake_add(in, &b[take++], e);
-		if (!r && take > 1 && intake_pairs(in) > WRITER_PAIRS_MAX) {
-			/* One too many: begin again without it. */
-			fit = take - 1;
-			take = bytes = 0;
-			intake_free(in);
-			in = intake_new(h->state);
-		}
-	}
-	if (!r)
-		r = store_intake(t, h, in, claims, take, bytes, e);
-	intake_free(in);
-	*ret_n = take;
-	return r;
-}
-
-/* One message on its own; what cannot be stored is dead-lettered. */
-static int store_alone(struct turn *t, struct host *h, struct claim *k, struct batch *b,
-		       struct err *e)
-{
-	struct err why;
-	size_t n;
-	int r = turn_flush(t, e);
-
-	if (!r)
-		r = store_some(t, h, k, b, 1, &n, e);
-	if (!r)
-		r = turn_send(t, e);
-	if (!is_refusal(r))
-		return r;
-	why = *e;
-	forget_state(h);
-	turn_begin(t);
-	r = dead_letter(t, k, why.text, e);
-	return r ? r : turn_flush(t, e);
-}
-
-/* Claims of one host, good ones, in order. */
-static int store_run(struct turn *t, struct host *h, struct claim *claims, struct batch *b,
-		     size_t n, struct err *e)
-{
-	size_t at = 0;
-
-	while (at < n) {
-		size_t took = 0;
-		int r = store_some(t, h, claims + at, b + at, n - at, &took, e);
-
-		if (is_refusal(r)) {
-			/* One of them spoils it: what was built is void, then one by one. */
-			forget_state(h);
-			r = turn_flush(t, e);
-			took = n - at;
-			for (size_t i = 0; i < took && !r; i++)
-				r = store_alone(t, h, &claims[at + i], &b[at + i], e);
-		}
-		if (r)
-			return r;
-		at += took;
-	}
-	return 0;
-}
-
-/* Claims of one host: those that are not what they say are dead-lettered on the way. */
-static int store_share(struct turn *t, const struct share *s, struct err *e)
-{
-	struct batch *b = xcalloc(s->n, sizeof(*b));
-	size_t from = 0;
-	int r = 0;
-
-	for (size_t i = 0; i <= s->n && !r; i++) {
-		const char *reason = NULL;
-		struct err why;
-
-		if (i < s->n && s->claims[i].rev && !(reason = decode(&s->claims[i], &b[i], &why)))
-			continue;
-		r = store_run(t, s->host, s->claims + from, b + from, i - from, e);
-		if (!r && reason)
-			r = dead_letter(t, &s->claims[i], reason, e);
-		from = i + 1;
-	}
-	for (size_t i = 0; i < s->n; i++)
-		batch_release(&b[i]);
-	free(b);
-	return r;
-}
-
-/* ---- turns ----------------------------------------------------------------------------------- */
-
-/* Fills claims with messages of first and, unless they are redelivered, of other hosts that are
- * due. Returns the number of shares. */
-static size_t gather(struct worker *w, struct host *first, struct claim *claims,
-		     struct share *shares, size_t *ret_claims)
-{
-	size_t max = MIN(w->conf.batch, QUEUE_CLAIM_MAX), n = 0, bytes = 0, n_shares = 0;
-	struct consumer *c = w->consumer;
-	struct host *h = first;
-
-	consumer_lock(c);
-	while (h) {
-		bool alone = backlog_first_is_redelivery(h);
-		size_t took =
-			consumer_take(c, h, claims + n, max - n, w->conf.buffer_bytes - bytes);
-
-		shares[n_shares++] = (struct share){h, claims + n, took};
-		for (size_t i = 0; i < took; i++)
-			bytes += (size_t)claims[n + i].m.bytes;
-		n += took;
-		if (alone || n >= max || bytes >= w->conf.buffer_bytes)
-			break;
-		h = consumer_another(c, w->index);
-	}
-	consumer_unlock(c);
-	*ret_claims = n;
-	return n_shares;
-}
-
-/* What is stored of the host cannot be read, so no position can be given: its messages go back and
- * wait, and the others are served. */
-static int hold_up(struct turn *t, const struct share *s, struct err *e)
-{
-	int r;
-
-	log_error("host %s: its messages wait: %s", s->host->name, e->text);
-	forget_state(s->host);
-	t->held_up = true;
-	r = turn_flush(t, e);
-	for (size_t i = 0; i < s->n && !r; i++) {
-		if (!s->claims[i].rev)
-			continue;
-		r = make_room(t, 3, 0, e);
-		if (!r)
-			ending_give_back(&t->ending, &s->claims[i]);
-	}
-	return r ? r : turn_flush(t, e);
-}
-
-static int store_turn(struct worker *w, struct host *first, struct err *e)
-{
-	struct claim *claims = xcalloc(QUEUE_CLAIM_MAX, sizeof(*claims));
-	struct share shares[QUEUE_CLAIM_MAX];
-	struct consumer *c = w->consumer;
-	struct turn t = {.w = w};
-	size_t n, n_shares = gather(w, first, claims, shares, &n);
-	int r;
-
-	ending_init(&t.ending, c->etcd, &c->fence);
-	turn_begin(&t);
-	r = n ? queue_claim(c->etcd, &c->fence, claims, n, e) : 0;
-	for (size_t i = 0; i < n_shares && !r; i++) {
-		r = store_share(&t, &shares[i], e);
-		if (r == -EUCLEAN)
-			r = hold_up(&t, &shares[i], e);
-	}
-	if (!r)
-		r = turn_flush(&t, e);
-	ending_release(&t.ending);
-	for (size_t i = 0; i < n; i++) {
-		message_release(&claims[i].m);
-		strbuf_release(&claims[i].payload);
-	}
-	free(claims);
-	consumer_lock(c);
-	for (size_t i = 0; i < n_shares; i++) {
-		if (r)
-			forget_state(shares[i].host);
-		consumer_done(c, shares[i].host,
-			      t.held_up                              ? HELD_UP_MS
-			      : shares[i].host->n_pending >= BACKLOG ? 0
-								     : c->flush_ms);
-	}
-	consumer_stored(c);
-	consumer_unlock(c);
-	return r;
-}
-
-/* How often a host is looked at: a twentieth of the retention, within reason. */
+/* How often a host is looked at: a twentieth of the retention, and well before leases end. */
 static int64_t sweep_every_ms(const struct worker *w)
 {
-	int64_t ms = w->conf.retention_ns / NS_PER_MS / 20;
+	int64_t ms = MIN(w->conf.retention_ns / 20, w->conf.segment_ns / 2) / NS_PER_MS;
 
 	return w->conf.retention_ns ? MIN(MAX(ms, SWEEP_MIN_MS), SWEEP_MAX_MS) : SWEEP_MAX_MS;
 }
@@ -446,7 +57,8 @@ static int take_turn(struct worker *w, struct host *h, struct err *e)
 		h->empty = false;
 		h->hold = hold;
 		h->mark_rev = MAX(hold.rev, c->group.recovered_rev);
-		h->sweep = mono_in_ms(sweep_every_ms(w));
+		h->sweep = mono_in_ms(SWEEP_FIRST_MS);
+		h->merge.ns = INT64_MAX;
 	}
 	consumer_done(c, h, r ? RETRY_MS : 0);
 	consumer_unlock(c);
@@ -459,7 +71,7 @@ static int release_turn(struct worker *w, struct host *h, struct err *e)
 	int r = queue_release_host(c->etcd, &c->fence, &h->hold, h->empty, e);
 
 	if (!r)
-		forget_state(h);
+		host_forget_state(h);
 	consumer_lock(c);
 	h->mine = h->mine && r;
 	consumer_done(c, h, RETRY_MS);
@@ -470,12 +82,12 @@ static int release_turn(struct worker *w, struct host *h, struct err *e)
 static int sweep_turn(struct worker *w, struct host *h, struct err *e)
 {
 	struct consumer *c = w->consumer;
+	const struct retention conf = {w->conf.retention_ns, INT64_MIN};
 	size_t dropped = 0;
-	int r = w->conf.retention_ns ? ensure_state(w, h, e) : 0;
+	int r = worker_state(w, h, e);
 
-	if (!r && w->conf.retention_ns)
-		r = retention_sweep(h->state, c->etcd, &c->fence, &h->hold, w->conf.retention_ns,
-				    &dropped, e);
+	if (!r)
+		r = retention_sweep(h->state, c->etcd, &c->fence, &h->hold, &conf, &dropped, e);
 	if (r == -EUCLEAN) {
 		log_error("host %s: nothing of it is dropped: %s", h->name, e->text);
 		r = 0;
@@ -483,13 +95,42 @@ static int sweep_turn(struct worker *w, struct host *h, struct err *e)
 	if (dropped)
 		log_info("host %s: %zu segments have reached their retention", h->name, dropped);
 	if (r)
-		forget_state(h);
+		host_forget_state(h);
 	consumer_lock(c);
 	h->empty = h->state && !map_count(&h->state->gpus);
 	h->sweep = mono_in_ms(sweep_every_ms(w));
-	consumer_done(c, h, 0);
+	worker_merge_later(h);
+	consumer_keep(c, h);
 	consumer_unlock(c);
 	return r;
+}
+
+/* Its share of the worker's time is bounded: storing goes first, and the time is etcd's too. */
+static int merge_turn(struct worker *w, struct host *h, struct err *e)
+{
+	struct consumer *c = w->consumer;
+	struct mono began = mono_now();
+	size_t parts = 0;
+	int r = worker_state(w, h, e);
+	bool damaged;
+
+	if (!r)
+		r = merge_step(h->state, c->etcd, &c->fence, &h->hold, &c->leases, &parts, e);
+	damaged = r == -EUCLEAN;
+	if (damaged)
+		log_error("host %s: its chunks are not merged: %s", h->name, e->text);
+	if (r)
+		host_forget_state(h);
+	log_debug("host %s: %zu chunks joined", h->name, parts);
+	consumer_lock(c);
+	worker_merge_later(h);
+	if (damaged)
+		h->merge = mono_in_ms(DAMAGED_MS);
+	if (parts || r)
+		c->merge_from[w->index] = mono_in_ms(MERGE_SHARE * mono_ms_since(began) + 1);
+	consumer_keep(c, h);
+	consumer_unlock(c);
+	return damaged ? 0 : r;
 }
 
 /* ---- thread ---------------------------------------------------------------------------------- */
@@ -567,6 +208,8 @@ static void *run_worker(void *arg)
 			r = release_turn(w, h, &e);
 		else if (task == TASK_SWEEP)
 			r = sweep_turn(w, h, &e);
+		else if (task == TASK_MERGE)
+			r = merge_turn(w, h, &e);
 		if (task != TASK_NONE && !survive(w, task, r, &e))
 			break;
 	} while (task != TASK_NONE);

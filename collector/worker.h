@@ -15,6 +15,7 @@ struct worker_conf {
 	size_t batch;         /* most messages of a turn */
 	size_t buffer_bytes;  /* most payload bytes of a turn */
 	int64_t retention_ns; /* 0: for ever */
+	int64_t lease_ns;     /* of chunks: RETENTION + 2 SEGMENT, or 0 */
 	int64_t deadline_ms;  /* a turn that computes for longer ends the process */
 };
 
@@ -32,6 +33,12 @@ struct worker {
 int worker_start(struct worker *w, struct consumer *c, unsigned index,
 		 const struct worker_conf *conf) must_check;
 void worker_join(struct worker *w);
+/* The host's stored data as its writer knows them (h->state); read where they are not known. Errors
+ * as writer_load. */
+int worker_state(struct worker *w, struct host *h, struct err *e) must_check;
+void host_forget_state(struct host *h);
+/* Under the consumer's lock: when the host is to be merged next. */
+void worker_merge_later(struct host *h);
 /* Under the consumer's lock: CPU time that the turn under way has used so far. Waiting for etcd or
  * being stopped (SIGSTOP) is not being busy: neither says anything of the messages in the turn. */
 int64_t worker_busy_ms(const struct worker *w);

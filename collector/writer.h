@@ -1,71 +1,107 @@
-/* What the writer of a host knows of its stored data, and how it turns messages into chunks.
+/* What the writer of a host knows of its stored data: identities of its GPUs, and per segment where
+ * the next row goes and which chunks there are.
  *
  * Positions in a segment are gapless because one fenced writer gives them (DESIGN §4): next_seq
  * lives here, is read from etcd in a transaction that compares the hold, and moves on only with a
  * completion that committed. After any failed completion the whole struct is thrown away and read
- * again; it is never repaired.
+ * again; it is never repaired. What is known of chunks is a hint: whoever replaces one compares its
+ * revision (merge.h).
  *
- * Used by one worker thread at a time. */
+ * intake.h stores rows, merge.h joins chunks, retention.h drops segments. Used by one worker thread
+ * at a time. */
 #ifndef GPUTEL_WRITER_H
 #define GPUTEL_WRITER_H
 
-#include "batch.h"
-#include "chunk.h"
+#include "clock.h"
+#include "etcd.h"
 #include "identity.h"
+#include "parts.h"
 #include "queue.h"
-
-/* (GPU, segment) pairs stored in one transaction: a header, a body and an identity each, and room
- * for bodies that are cut at CHUNK_BODY_MAX, within ETCD_TXN_OPS. */
-#define WRITER_PAIRS_MAX 32
 
 struct segment_state {
 	int64_t start_ns;
+	bool listed; /* by the retention sweep under way */
+	bool known;  /* was read; all below is unset before that */
 	uint64_t incarnation;
 	int64_t next_seq;
-	int64_t stored_ns; /* when its last row was stored */
+	int64_t stored_ns;    /* when its last row was stored */
+	int64_t bytes;        /* that its chunks take in etcd, about */
+	struct parts parts;   /* let go when nothing is to be joined */
+	struct mono touched;  /* rows came, or it was read first */
+	struct mono merge_at; /* something may be to be joined; ns 0: nothing is */
 };
 
 struct gpu_state {
 	struct identity *id;
 	char name[NAME_MAX_ENCODED + 1]; /* of its folder */
 	bool changed;                    /* id differs from what is stored */
+	int64_t id_rev;                  /* mod revision of what is stored; 0: not known */
 	uint32_t looks;                  /* counts changes of uuid, device, model and driver */
+	struct mono touched;             /* rows came */
+	int64_t pace_ms;                 /* between completions with rows of it, smoothed */
 	struct segment_state *segments;
 	size_t n_segments, cap_segments;
+};
+
+struct segment_ref {
+	struct gpu_state *gpu;
+	int64_t start_ns;
 };
 
 struct writer {
 	char host[NAME_MAX_ENCODED + 1];
 	int64_t segment_ns;
-	struct map gpus; /* name as the source writes it → struct gpu_state */
+	int64_t lease_ns;           /* RETENTION + 2 SEGMENT; 0: chunks live for ever */
+	struct map gpus;            /* name as the source writes it → struct gpu_state */
+	struct segment_ref *stored; /* in the transaction under way */
+	size_t n_stored;
 };
 
 /* Reads the host's identities, as its writer. -ESTALE: not its writer any more. -EUCLEAN: what is
  * stored cannot be read; e says what. */
 int writer_load(struct writer **ret, struct etcd *c, const struct fence *f, const struct hold *h,
-		int64_t segment_ns, struct err *e) must_check;
+		int64_t segment_ns, int64_t lease_ns, struct err *e) must_check;
 void writer_free(struct writer *w); /* NULL is fine */
 
-/* When the last row of a segment that has chunks was stored. gpu is encoded. */
-int writer_stored_at(struct writer *w, struct etcd *c, const struct fence *f, const struct hold *h,
-		     const char *gpu, int64_t start_ns, int64_t *ret_ns, struct err *e) must_check;
-/* The segment is gone from etcd, and with the last one the GPU's identity. */
-void writer_drop_segment(struct writer *w, const char *gpu, int64_t start_ns, bool last);
+/* id is taken over. */
+struct gpu_state *writer_add_gpu(struct writer *w, struct identity *id);
+struct gpu_state *writer_gpu(struct writer *w, const char *folder); /* NULL: none */
 
-/* Rows of one completion, sorted into chunks to be. */
-struct intake;
+struct segment_state *gpu_segment_state(struct gpu_state *g, int64_t start_ns); /* NULL: none */
+/* Found or made, unknown then. Moves others in memory. */
+struct segment_state *gpu_add_segment_state(struct gpu_state *g, int64_t start_ns);
 
-struct intake *intake_new(struct writer *w);
-void intake_free(struct intake *in);
-/* Adds a message's rows; b must outlive the intake. -EBADMSG: a row cannot be stored (e says which
- * and why); the intake and the writer are then to be thrown away. */
-int intake_add(struct intake *in, const struct batch *b, struct err *e) must_check;
-/* (GPU, segment) pairs so far, in order of their first row. */
-size_t intake_pairs(const struct intake *in);
-/* Reads positions that are not known yet, for pairs [from, to). Errors as writer_load. */
-int intake_prepare(struct intake *in, struct etcd *c, const struct fence *f, const struct hold *h,
-		   size_t from, size_t to, struct err *e) must_check;
-/* Adds the puts of pairs [from, to) to t and moves the positions on. */
-void intake_store(struct intake *in, struct etcd_txn *t, size_t from, size_t to);
+/* Reads the segments that are not known yet; with parts also those whose chunks are not. Errors as
+ * writer_load. */
+int writer_know(struct writer *w, struct etcd *c, const struct fence *f, const struct hold *h,
+		const struct segment_ref *refs, size_t n, bool parts, struct err *e) must_check;
+
+/* A chunk of a segment is put in the transaction under way. */
+void writer_note_part(struct writer *w, struct gpu_state *g, struct segment_state *s,
+		      const struct part *part);
+/* That transaction has committed, at revision rev; 0: at one that is not known. */
+void writer_committed(struct writer *w, int64_t rev);
+
+/* The segment is gone from etcd. */
+void writer_drop_segment(struct gpu_state *g, int64_t start_ns);
+/* With its last segment, the GPU's identity. */
+void writer_drop_gpu(struct writer *w, struct gpu_state *g);
+
+/* A read that a later transaction relies on. It goes through raft because of the delete (of a key
+ * that is never there), so that it cannot be answered from a past state, and fails with -ESTALE if
+ * we are no longer the writer. */
+struct decision {
+	struct etcd_txn t;
+	struct etcd_reply reply;
+};
+void decision_begin(struct decision *d, struct etcd *c, const struct fence *f,
+		    const struct hold *h);
+int decision_read(struct decision *d, struct err *e) must_check;
+void decision_end(struct decision *d);
+
+/* Whether we are still the writer, after a "false" whose first two Else gets are the session and
+ * the writer key: -ESTALE, or -EAGAIN where another compare failed. */
+int writer_why_refused(const struct etcd_reply *reply, const struct fence *f, const struct hold *h,
+		       struct err *e);
 
 #endif

@@ -1,4 +1,4 @@
-#include "../../collector/writer.h"
+#include "../lib/desk.h"
 #include "../lib/hostile.h"
 #include "../lib/stage.h"
 #include "../lib/test.h"
@@ -7,303 +7,9 @@
 
 #include <stdio.h>
 
-enum { ROWS_MAX = 20000, TABLE_MAX = 5000 };
-
-#define HOUR  (3600 * NS_PER_SEC)
-#define DAY_1 (20000 * 24 * HOUR) /* 2024-10-04, some day that is past */
-
-static struct err e;
-
-/* A row as a test writes it. NULL texts are "". */
-struct line {
-	const char *gpu, *metric, *labels, *uuid;
-	int64_t ns;
-	const char *value;
-};
-
-/* ---- batches --------------------------------------------------------------------------------- */
-
-/* A batch of lines, with room for its tables. */
-struct sheet {
-	struct batch b;
-	struct batch_series series[TABLE_MAX];
-	struct attribution attributions[TABLE_MAX];
-	struct row rows[ROWS_MAX];
-};
-
 static struct slice text(const char *s)
 {
 	return slice_str(s ? s : "");
-}
-
-static uint32_t series_of(struct sheet *s, const struct line *l)
-{
-	uint32_t i = 0;
-
-	for (; i < s->b.n_series; i++)
-		if (slice_eq(s->series[i].gpu, text(l->gpu)) &&
-		    slice_eq(s->series[i].metric, text(l->metric)) &&
-		    slice_eq(s->series[i].labels, text(l->labels)))
-			return i;
-	s->series[i] = (struct batch_series){.gpu = text(l->gpu),
-					     .metric = text(l->metric),
-					     .model = text("H100"),
-					     .labels = text(l->labels)};
-	return s->b.n_series++;
-}
-
-static uint32_t attribution_of(struct sheet *s, const struct line *l)
-{
-	uint32_t i = 0;
-
-	for (; i < s->b.n_attributions; i++)
-		if (slice_eq(s->attributions[i].uuid, text(l->uuid)))
-			return i;
-	s->attributions[i].uuid = text(l->uuid);
-	return s->b.n_attributions++;
-}
-
-static struct sheet *sheet_new(const struct line *lines, size_t n)
-{
-	struct sheet *s = xcalloc(1, sizeof(*s));
-
-	s->b.host = text("h");
-	s->b.series = s->series;
-	s->b.attributions = s->attributions;
-	s->b.rows.rows = s->rows;
-	s->b.rows.n = n;
-	for (size_t i = 0; i < n; i++)
-		s->rows[i] = (struct row){{lines[i].ns, 9},
-					  series_of(s, &lines[i]),
-					  attribution_of(s, &lines[i]),
-					  text(lines[i].value)};
-	return s;
-}
-
-/* ---- a writer at work ------------------------------------------------------------------------ */
-
-struct desk {
-	struct etcd *c;
-	struct fence f;
-	struct hold h;
-	struct writer *w;
-};
-
-static void load(struct desk *d)
-{
-	writer_free(TAKE_PTR(d->w));
-	CHECK_EQ_INT(writer_load(&d->w, d->c, &d->f, &d->h, HOUR, &e), 0);
-}
-
-static struct desk *desk_new(void)
-{
-	struct desk *d = xcalloc(1, sizeof(*d));
-
-	d->c = stage_open();
-	d->f = stage_enter(d->c, "me");
-	d->h = stage_take(d->c, &d->f, "h");
-	load(d);
-	return d;
-}
-
-static void desk_free(struct desk *d)
-{
-	writer_free(d->w);
-	etcd_close(d->c);
-	free(d);
-}
-
-static int store_pairs(struct desk *d, struct intake *in, size_t from, size_t to)
-{
-	struct ending end;
-	int r = intake_prepare(in, d->c, &d->f, &d->h, from, to, &e);
-
-	if (r)
-		return r;
-	ending_init(&end, d->c, &d->f);
-	intake_store(in, &end.t, from, to);
-	r = ending_send(&end, NULL, &e);
-	ending_release(&end);
-	return r;
-}
-
-/* Several messages in one completion. */
-static int store_sheets(struct desk *d, struct sheet **sheets, size_t n)
-{
-	struct intake *in = intake_new(d->w);
-	int r = 0;
-
-	for (size_t i = 0; i < n && !r; i++)
-		r = intake_add(in, &sheets[i]->b, &e);
-	if (!r)
-		r = store_pairs(d, in, 0, intake_pairs(in));
-	intake_free(in);
-	return r;
-}
-
-static int store(struct desk *d, const struct line *lines, size_t n)
-{
-	struct sheet *s = sheet_new(lines, n);
-	int r = store_sheets(d, &s, 1);
-
-	free(s);
-	return r;
-}
-
-#define STORE(d, ...)                                                                              \
-	store(d, (const struct line[]){__VA_ARGS__},                                               \
-	      sizeof((const struct line[]){__VA_ARGS__}) / sizeof(struct line))
-
-/* ---- what is stored -------------------------------------------------------------------------- */
-
-static struct identity *read_identity(struct desk *d, const char *gpu)
-{
-	const char *json = stage_read(d->c, key_gpu("h", gpu).s);
-	struct identity *id = NULL;
-
-	if (!CHECK_EQ_INT(identity_decode(slice_str(json), &id, &e), 0))
-		abort();
-	return id;
-}
-
-/* A chunk as a reader finds it. */
-struct found {
-	struct data_key key;
-	struct chunk c;
-	struct rows rows;
-	size_t body_len;
-};
-
-/* All chunks of a GPU, in order of segment and position. */
-struct library {
-	struct etcd_reply data, bodies;
-	struct found *list;
-	size_t n;
-};
-
-static struct slice body_of(const struct library *l, const struct found *f)
-{
-	const struct etcd_range *range = &l->bodies.ranges[0];
-	struct slice tail;
-
-	if (f->c.has_inline_body)
-		return f->c.inline_body;
-	for (size_t i = 0; i < range->n; i++) {
-		tail = range->kvs[i].key;
-		if (tail.len > ULID_LEN &&
-		    !memcmp(tail.p + tail.len - ULID_LEN, f->key.ulid, ULID_LEN))
-			return range->kvs[i].value;
-	}
-	CHECK(!"a body without its chunk");
-	return (struct slice){"", 0};
-}
-
-static int by_position(const void *a, const void *b)
-{
-	const struct chunk *x = &((const struct found *)a)->c, *y = &((const struct found *)b)->c;
-
-	if (x->segment_ns != y->segment_ns)
-		return x->segment_ns < y->segment_ns ? -1 : 1;
-	return (x->first_seq > y->first_seq) - (x->first_seq < y->first_seq);
-}
-
-static void read_range(struct desk *d, const char *base, const char *gpu, struct etcd_reply *ret)
-{
-	struct key from;
-
-	snprintf(from.s, sizeof(from.s), "%sh/%s/", base, gpu);
-	CHECK_EQ_INT(etcd_get(d->c, from.s, key_prefix_end(from.s).s, 0, 0, 0, ret, &e), 0);
-}
-
-static struct library read_gpu(struct desk *d, const char *gpu)
-{
-	struct library l = {.n = 0};
-
-	read_range(d, KEY_DATA, gpu, &l.data);
-	read_range(d, KEY_BODY, gpu, &l.bodies);
-	l.list = xcalloc(l.data.ranges[0].n + 1, sizeof(*l.list));
-	for (size_t i = 0; i < l.data.ranges[0].n; i++) {
-		struct found *f = &l.list[l.n++];
-		struct slice body;
-
-		CHECK_EQ_INT(key_parse_data(l.data.ranges[0].kvs[i].key, &f->key), 0);
-		CHECK_EQ_INT(chunk_decode(l.data.ranges[0].kvs[i].value, &f->c, &e), 0);
-		body = body_of(&l, f);
-		f->body_len = body.len;
-		CHECK_EQ_INT(chunk_decode_body(&f->c, body, &f->rows, &e), 0);
-	}
-	qsort(l.list, l.n, sizeof(*l.list), by_position);
-	return l;
-}
-
-static void library_release(struct library *l)
-{
-	for (size_t i = 0; i < l->n; i++) {
-		chunk_release(&l->list[i].c);
-		rows_release(&l->list[i].rows);
-	}
-	free(l->list);
-	etcd_reply_release(&l->data);
-	etcd_reply_release(&l->bodies);
-}
-
-/* What a chunk's header says of its rows is so. */
-static void check_header(const struct found *f, const struct identity *id)
-{
-	const struct chunk *c = &f->c;
-	int64_t csv = 0, min = INT64_MAX, max = 0;
-
-	for (size_t i = 0; i < f->rows.n; i++) {
-		const struct row *r = &f->rows.rows[i];
-
-		csv += (int64_t)render_row_len(r->time, r->value,
-					       &id->series[c->series[r->series].id],
-					       &c->attributions[r->attribution]);
-		min = MIN(min, r->time.ns);
-		max = MAX(max, r->time.ns);
-		CHECK(r->time.ns / HOUR * HOUR == c->segment_ns);
-	}
-	CHECK_EQ_INT(c->csv_bytes, csv);
-	CHECK(c->min_ns == min && c->max_ns == max && f->key.first_ns == min);
-	CHECK(c->identity == id->incarnation && !c->sealed && !c->n_commits);
-	CHECK(f->body_len <= CHUNK_BODY_MAX);
-	for (uint32_t i = 0; i < c->n_series; i++) {
-		const struct row *r = &f->rows.rows[c->series[i].row];
-
-		CHECK(r->series == i && r->time.ns == c->series[i].time.ns &&
-		      slice_eq(r->value, c->series[i].value) &&
-		      r->attribution == c->series[i].attribution);
-	}
-}
-
-/* The rows of one GPU as one text, a line each, segments in their order; checks that the positions
- * of each segment are gapless from 0. */
-static char *read_rows(struct desk *d, const char *gpu)
-{
-	struct library l = read_gpu(d, gpu);
-	struct identity *id = read_identity(d, gpu);
-	struct strbuf out;
-	int64_t next = 0;
-
-	strbuf_init(&out, 1 << 26);
-	for (size_t i = 0; i < l.n; i++) {
-		const struct found *f = &l.list[i];
-		bool same = i && l.list[i - 1].c.segment_ns == f->c.segment_ns;
-
-		CHECK_EQ_INT(f->c.first_seq, same ? next : 0);
-		CHECK(!same || l.list[i - 1].c.incarnation == f->c.incarnation);
-		next = f->c.first_seq + f->c.rows;
-		check_header(f, id);
-		for (size_t k = 0; k < f->rows.n; k++) {
-			const struct row *r = &f->rows.rows[k];
-
-			render_row(&out, r->time, r->value, &id->series[f->c.series[r->series].id],
-				   &f->c.attributions[r->attribution]);
-		}
-	}
-	identity_free(id);
-	library_release(&l);
-	return strbuf_take(&out);
 }
 
 /* ---- positions ------------------------------------------------------------------------------- */
@@ -333,7 +39,7 @@ static void expect(struct expected *x, const struct line *l)
 static void check_expected(struct desk *d, struct expected *x)
 {
 	for (size_t g = 0; g < ARRAY_SIZE(gpu_names); g++) {
-		char *got = read_rows(d, gpu_names[g]), *at = got;
+		char *got = desk_rows(d, gpu_names[g]), *at = got;
 
 		for (size_t s = 0; s < 4; s++) {
 			struct strbuf *want = &x->gpu[g][s];
@@ -373,8 +79,8 @@ TEST(positions_are_gapless_over_completions_and_reloads)
 
 		random_lines(&g, lines, n);
 		if (round % 3 == 1)
-			load(d);
-		CHECK_EQ_INT(store(d, lines, n), 0);
+			desk_load(d);
+		CHECK_EQ_INT(desk_store(d, lines, n), 0);
 		for (size_t i = 0; i < n; i++)
 			expect(&x, &lines[i]);
 	}
@@ -394,13 +100,13 @@ TEST(messages_of_one_completion_share_their_chunks)
 	struct library l;
 	char *rows;
 
-	CHECK_EQ_INT(store_sheets(d, s, 2), 0);
-	l = read_gpu(d, "0");
+	CHECK_EQ_INT(desk_store_sheets(d, s, 2), 0);
+	l = desk_read(d, "0");
 	CHECK_EQ_INT(l.n, 1);
 	CHECK_EQ_INT(l.list[0].c.n_attributions, 2);
 	CHECK_EQ_INT(l.list[0].c.series[0].row, 3);
 	library_release(&l);
-	rows = read_rows(d, "0");
+	rows = desk_rows(d, "0");
 	CHECK_EQ_STR(rows, "2024-10-04T00:00:00.000000000Z,A,1,u,,,,\n"
 			   "2024-10-04T00:00:00.000000000Z,B,2,u,,,,\n"
 			   "2024-10-04T00:00:00.000000001Z,B,3,u,,,,\n"
@@ -420,7 +126,7 @@ TEST(rows_of_several_segments_go_to_a_chunk_each)
 			   {"0", "A", "", "u", DAY_1 + HOUR, "2"}, {"0", "A", "", "u", DAY_1, "3"},
 			   {"0", "A", "", "u", DAY_1 + 5 * HOUR, "4"}),
 		     0);
-	l = read_gpu(d, "0");
+	l = desk_read(d, "0");
 	if (CHECK_EQ_INT(l.n, 3)) {
 		CHECK_EQ_INT(l.list[0].c.segment_ns, DAY_1);
 		CHECK_EQ_INT(l.list[1].c.segment_ns, DAY_1 + HOUR);
@@ -445,15 +151,15 @@ TEST(pairs_are_stored_in_parts_in_the_order_of_their_first_rows)
 		lines[i] = (struct line){"0", "A", "", "u", DAY_1 + i % 50 * HOUR, "1"};
 	s = sheet_new(lines, 100);
 	in = intake_new(d->w);
-	CHECK_EQ_INT(intake_add(in, &s->b, &e), 0);
+	CHECK_EQ_INT(intake_add(in, &s->b, &d->e), 0);
 	CHECK_EQ_INT(intake_pairs(in), 50);
-	CHECK_EQ_INT(store_pairs(d, in, 0, WRITER_PAIRS_MAX), 0);
-	l = read_gpu(d, "0");
+	CHECK_EQ_INT(desk_store_pairs(d, in, 0, WRITER_PAIRS_MAX), 0);
+	l = desk_read(d, "0");
 	CHECK_EQ_INT(l.n, WRITER_PAIRS_MAX);
 	CHECK_EQ_INT(l.list[l.n - 1].c.segment_ns, DAY_1 + (WRITER_PAIRS_MAX - 1) * HOUR);
 	library_release(&l);
-	CHECK_EQ_INT(store_pairs(d, in, WRITER_PAIRS_MAX, 50), 0);
-	l = read_gpu(d, "0");
+	CHECK_EQ_INT(desk_store_pairs(d, in, WRITER_PAIRS_MAX, 50), 0);
+	l = desk_read(d, "0");
 	CHECK_EQ_INT(l.n, 50);
 	for (size_t i = 0; i < l.n; i++)
 		CHECK_EQ_INT(l.list[i].c.rows, 2);
@@ -487,11 +193,11 @@ TEST(a_body_over_its_limit_is_split_and_stays_in_order)
 		strbuf_addf(&want, "2024-10-04T00:00:00.%09dZ,%s,%s,u,,,,\n", i, lines[i].metric,
 			    lines[i].value);
 	}
-	CHECK_EQ_INT(store(d, lines, 8192), 0);
-	l = read_gpu(d, "0");
+	CHECK_EQ_INT(desk_store(d, lines, 8192), 0);
+	l = desk_read(d, "0");
 	CHECK(l.n >= 3 && l.bodies.ranges[0].n == l.n);
 	library_release(&l);
-	got = read_rows(d, "0");
+	got = desk_rows(d, "0");
 	CHECK(!strcmp(got, want.s));
 	free(got);
 	strbuf_release(&want);
@@ -505,9 +211,9 @@ TEST(the_last_moment_of_time_is_stored_like_any_other)
 	char *rows;
 
 	CHECK_EQ_INT(STORE(d, {"0", "A", "", "u", INT64_MAX, "1"}), 0);
-	load(d);
+	desk_load(d);
 	CHECK_EQ_INT(STORE(d, {"0", "A", "", "u", INT64_MAX, "2"}, {"0", "A", "", "u", 0, "3"}), 0);
-	rows = read_rows(d, "0");
+	rows = desk_rows(d, "0");
 	CHECK_EQ_STR(rows, "1970-01-01T00:00:00.000000000Z,A,3,u,,,,\n"
 			   "2262-04-11T23:47:16.854775807Z,A,1,u,,,,\n"
 			   "2262-04-11T23:47:16.854775807Z,A,2,u,,,,\n");
@@ -519,7 +225,7 @@ TEST(the_last_moment_of_time_is_stored_like_any_other)
 
 static void check_names(struct desk *d, const char *gpu, const char *labels, const char *names)
 {
-	struct identity *id = read_identity(d, gpu);
+	struct identity *id = desk_identity(d, gpu);
 	struct strbuf got;
 
 	strbuf_init(&got, 1 << 16);
@@ -556,7 +262,7 @@ TEST(labels_that_differ_later_name_the_series)
 			   {"0", "B", "job=\"x\",link=\"1\"", "u", DAY_1 + 1, "2"},
 			   {"0", "A", "", "u", DAY_1 + 1, "2"}),
 		     0);
-	load(d);
+	desk_load(d);
 	CHECK_EQ_INT(STORE(d, {"0", "A", "job=\"y\"", "u", DAY_1 + 2, "3"},
 			   {"0", "C", "job=\"x\"", "u", DAY_1 + 2, "3"}),
 		     0);
@@ -578,7 +284,7 @@ TEST(the_labels_of_a_gpus_only_series_are_its_own)
 
 static void check_uuid(struct desk *d, const char *want)
 {
-	struct identity *id = read_identity(d, "0");
+	struct identity *id = desk_identity(d, "0");
 
 	CHECK_EQ_STR(id->uuid, want);
 	CHECK_EQ_STR(id->model, "H100");
@@ -595,7 +301,7 @@ TEST(a_swapped_gpu_is_known_by_the_newest_row_only)
 			   {"0", "A", "", "old", DAY_1 + 15, "1"}),
 		     0);
 	check_uuid(d, "new");
-	load(d);
+	desk_load(d);
 	CHECK_EQ_INT(STORE(d, {"0", "A", "", "old", DAY_1 + 19, "1"}), 0);
 	check_uuid(d, "new");
 	CHECK_EQ_INT(STORE(d, {"0", "A", "", "third", DAY_1 + 20, "1"}), 0);
@@ -641,7 +347,7 @@ TEST(rows_ahead_of_time_are_flagged_and_name_a_gpu_only_if_nothing_else_does)
 			   {"0", "B", "", "now", now, "4"}),
 		     0);
 	check_uuid(d, "now");
-	l = read_gpu(d, "0");
+	l = desk_read(d, "0");
 	for (size_t i = 0; i < l.n; i++)
 		for (uint32_t k = 0; k < l.list[i].c.n_series; k++)
 			CHECK_EQ_INT(l.list[i].c.series[k].ahead,
@@ -658,13 +364,13 @@ TEST(the_latest_of_a_series_is_its_newest_row_that_is_not_ahead)
 	struct library l;
 
 	writer_free(d->w);
-	CHECK_EQ_INT(writer_load(&d->w, d->c, &d->f, &d->h, 24 * HOUR, &e), 0);
+	CHECK_EQ_INT(writer_load(&d->w, d->c, &d->f, &d->h, 24 * HOUR, 0, &d->e), 0);
 	base = base / (24 * HOUR) * 24 * HOUR;
 	CHECK_EQ_INT(STORE(d, {"0", "A", "", "u", base + 5, "1"},
 			   {"0", "A", "", "u", base + 9, "2"}, {"0", "A", "", "u", base + 9, "3"},
 			   {"0", "A", "", "u", base + 7, "4"}),
 		     0);
-	l = read_gpu(d, "0");
+	l = desk_read(d, "0");
 	if (CHECK_EQ_INT(l.n, 1)) {
 		CHECK_EQ_INT(l.list[0].c.series[0].row, 2);
 		CHECK_EQ_SLICE(l.list[0].c.series[0].value, slice_str("3"));
@@ -682,7 +388,7 @@ TEST(an_identity_that_says_the_same_is_not_written_again)
 	CHECK_EQ_INT(STORE(d, {"0", "A", "", "u", DAY_1, "1"}), 0);
 	rev = stage_mod_rev(d->c, key_gpu("h", "0").s);
 	CHECK_EQ_INT(STORE(d, {"0", "A", "", "u", DAY_1 + 1, "1"}), 0);
-	load(d);
+	desk_load(d);
 	CHECK_EQ_INT(STORE(d, {"0", "A", "", "u", DAY_1 + 2, "1"}), 0);
 	CHECK_EQ_INT(stage_mod_rev(d->c, key_gpu("h", "0").s), rev);
 	CHECK_EQ_INT(STORE(d, {"0", "B", "", "u", DAY_1 + 3, "1"}), 0);
@@ -700,7 +406,7 @@ TEST(who_is_no_longer_the_writer_reads_and_stores_nothing)
 	CHECK_EQ_INT(STORE(d, {"0", "A", "", "u", DAY_1, "1"}), 0);
 	stage_put(d->c, key_writer("h").s, "thief");
 	CHECK_EQ_INT(STORE(d, {"0", "A", "", "u", DAY_1 + HOUR, "1"}), -ESTALE);
-	CHECK_EQ_INT(writer_load(&w, d->c, &d->f, &d->h, HOUR, &e), -ESTALE);
+	CHECK_EQ_INT(writer_load(&w, d->c, &d->f, &d->h, HOUR, 0, &d->e), -ESTALE);
 	CHECK(!w);
 	stage_die(d->c, "me");
 	CHECK_EQ_INT(STORE(d, {"0", "A", "", "u", DAY_1, "1"}), -EOWNERDEAD);
@@ -717,7 +423,7 @@ static void check_refused(const char *gpu, const char *metric, const char *label
 	CHECK_EQ_INT(
 		STORE(d, {gpu, "B", "", "u", DAY_1, "1"}, {gpu, metric, labels, "u", DAY_1, "1"}),
 		-EBADMSG);
-	CHECK_EQ_STR(e.text, why);
+	CHECK_EQ_STR(d->e.text, why);
 	CHECK_EQ_INT(stage_count(d->c, KEY_DATA), 0);
 	desk_free(d);
 }
@@ -748,13 +454,13 @@ TEST(more_series_than_a_gpu_may_have_are_refused)
 
 	for (int i = 0; i <= IDENTITY_SERIES_MAX; i++)
 		lines[i] = (struct line){"0", hostile_textf("M%d", i).p, "", "u", DAY_1, "1"};
-	CHECK_EQ_INT(store(d, lines, IDENTITY_SERIES_MAX + 1), -EBADMSG);
-	CHECK_EQ_STR(e.text, "metric M4096: the GPU has too many series");
-	load(d);
-	CHECK_EQ_INT(store(d, lines, IDENTITY_SERIES_MAX), 0);
-	load(d);
-	CHECK_EQ_INT(store(d, lines, 1), 0);
-	CHECK_EQ_INT(store(d, lines + IDENTITY_SERIES_MAX, 1), -EBADMSG);
+	CHECK_EQ_INT(desk_store(d, lines, IDENTITY_SERIES_MAX + 1), -EBADMSG);
+	CHECK_EQ_STR(d->e.text, "metric M4096: the GPU has too many series");
+	desk_load(d);
+	CHECK_EQ_INT(desk_store(d, lines, IDENTITY_SERIES_MAX), 0);
+	desk_load(d);
+	CHECK_EQ_INT(desk_store(d, lines, 1), 0);
+	CHECK_EQ_INT(desk_store(d, lines + IDENTITY_SERIES_MAX, 1), -EBADMSG);
 	free(lines);
 	desk_free(d);
 }
@@ -766,11 +472,11 @@ TEST(a_damaged_store_is_told_and_not_written_over)
 
 	stage_put(d->c, key_data("h", "0", DAY_1, "01ARZ3NDEKTSV4RRFFQ69G5FAV").s, "junk");
 	CHECK_EQ_INT(STORE(d, {"0", "A", "", "u", DAY_1, "1"}), -EUCLEAN);
-	CHECK_EQ_STR(e.text, "h/0: no chunk");
+	CHECK_EQ_STR(d->e.text, "h/0: no chunk");
 	CHECK_EQ_INT(stage_count(d->c, KEY_DATA), 1);
 	stage_put(d->c, key_gpu("h", "1").s, "junk");
-	CHECK_EQ_INT(writer_load(&w, d->c, &d->f, &d->h, HOUR, &e), -EUCLEAN);
-	CHECK(strstr(e.text, "host h: identity: ") == e.text);
+	CHECK_EQ_INT(writer_load(&w, d->c, &d->f, &d->h, HOUR, 0, &d->e), -EUCLEAN);
+	CHECK(strstr(d->e.text, "host h: identity: ") == d->e.text);
 	desk_free(d);
 }
 
@@ -779,24 +485,28 @@ TEST(a_damaged_store_is_told_and_not_written_over)
 TEST(a_dropped_segment_starts_anew)
 {
 	struct desk *d = desk_new();
-	int64_t before = wall_now_ns(), stored = 0;
+	struct segment_ref refs[] = {{NULL, DAY_1}, {NULL, DAY_1 + HOUR}};
+	int64_t before = wall_now_ns();
+	struct segment_state *s;
 	struct library l;
 	uint64_t incarnation;
 
 	CHECK_EQ_INT(
 		STORE(d, {"0", "A", "", "u", DAY_1, "1"}, {"0", "A", "", "u", DAY_1 + HOUR, "1"}),
 		0);
-	load(d);
-	CHECK_EQ_INT(writer_stored_at(d->w, d->c, &d->f, &d->h, "0", DAY_1, &stored, &e), 0);
-	CHECK(stored >= before && stored <= wall_now_ns());
-	CHECK_EQ_INT(writer_stored_at(d->w, d->c, &d->f, &d->h, "9", DAY_1, &stored, &e), -EUCLEAN);
-	l = read_gpu(d, "0");
+	desk_load(d);
+	refs[0].gpu = refs[1].gpu = writer_gpu(d->w, "0");
+	CHECK_EQ_INT(writer_know(d->w, d->c, &d->f, &d->h, refs, 2, true, &d->e), 0);
+	s = gpu_segment_state(refs[0].gpu, DAY_1);
+	CHECK(s->stored_ns >= before && s->stored_ns <= wall_now_ns() && s->next_seq == 1);
+	CHECK(s->parts.complete && s->parts.n == 1 && s->bytes > 50);
+	l = desk_read(d, "0");
 	incarnation = l.list[0].c.incarnation;
 	stage_delete(d->c, key_data("h", "0", DAY_1, l.list[0].key.ulid).s);
 	library_release(&l);
-	writer_drop_segment(d->w, "0", DAY_1, false);
+	writer_drop_segment(refs[0].gpu, DAY_1);
 	CHECK_EQ_INT(STORE(d, {"0", "A", "", "u", DAY_1 + 1, "2"}), 0);
-	l = read_gpu(d, "0");
+	l = desk_read(d, "0");
 	CHECK(l.list[0].c.first_seq == 0 && l.list[0].c.incarnation != incarnation);
 	library_release(&l);
 	desk_free(d);
