@@ -2,6 +2,9 @@
 
 #include <time.h>
 
+/* How an endpoint is asked for a sign of life (etcd_internal.h). */
+enum { PROBES = 3, PROBE_MS = 1000, PROBE_BYTES = 64 * 1024 };
+
 #define CIRCUITS_OPEN "etcd: every endpoint failed lately; none is tried again yet"
 
 /* ---- life ----------------------------------------------------------------------------------- */
@@ -341,16 +344,19 @@ int etcd_call(struct etcd *c, const struct etcd_request *q, struct json **ret, s
 struct stream {
 	struct etcd *client;
 	int endpoint, status;
+	unsigned losses; /* of the endpoint, when it answered */
 	struct mono begun;
 	bool answered;
 	int (*on_data)(const char *p, size_t n, void *arg);
 	int (*on_idle)(void *arg);
 	void *arg;
+	struct err lost; /* why it was ended while it was idle */
 };
 
 static void stream_answered(struct stream *s)
 {
 	s->answered = true;
+	s->losses = etcd_endpoint_losses(s->client, s->endpoint);
 	etcd_endpoint_done(s->client, s->endpoint, 0);
 	etcd_note(s->client, 0, s->begun, NULL);
 }
@@ -361,14 +367,61 @@ static int stream_data(const char *p, size_t n, void *arg)
 
 	if (!s->answered && s->status < 500)
 		stream_answered(s);
+	else if (s->answered)
+		etcd_endpoint_heard(s->client, s->endpoint);
 	return s->on_data(p, n, s->arg);
+}
+
+/* Any answer is a sign of life; this path needs no token and no quorum. */
+static int probe_once(struct etcd *c, int endpoint, struct err *e)
+{
+	char *url = xasprintf("%s/version", c->endpoints[endpoint].url);
+	struct mono begun = mono_now();
+	struct http_request q = {
+		.method = "GET",
+		.url = url,
+		.timeout_ms = MIN(PROBE_MS, c->request_timeout_ms),
+	};
+	struct strbuf body;
+	int status, r;
+
+	strbuf_init(&body, PROBE_BYTES);
+	r = http_call(c->http, &q, &status, &body, e);
+	strbuf_release(&body);
+	if (r)
+		err_prefix(e, r, "etcd %s", url);
+	etcd_note(c, r, begun, e);
+	free(url);
+	return r;
+}
+
+/* One that does not answer may be a hiccup. */
+static int probe(struct etcd *c, int endpoint, struct err *e)
+{
+	int r = -ETIMEDOUT;
+
+	for (int i = 0; i < PROBES && r && r != -ECANCELED; i++)
+		r = probe_once(c, endpoint, e);
+	etcd_endpoint_probed(c, endpoint, r);
+	return r;
 }
 
 static int stream_idle(void *arg)
 {
 	struct stream *s = arg;
+	int r = s->on_idle(s->arg);
 
-	return s->on_idle(s->arg);
+	if (r || !s->answered)
+		return r;
+	switch (etcd_endpoint_state(s->client, s->endpoint, s->losses)) {
+	case ENDPOINT_TO_PROBE:
+		return probe(s->client, s->endpoint, &s->lost);
+	case ENDPOINT_LOST:
+		return err_set(&s->lost, -ETIMEDOUT, "it gives no sign of life any more");
+	case ENDPOINT_WELL:
+		break;
+	}
+	return 0;
 }
 
 static int stream_attempt(struct stream *s, const char *path, struct slice body, const char *token,
@@ -390,6 +443,8 @@ static int stream_attempt(struct stream *s, const char *path, struct slice body,
 
 	if (!r && s->status >= 500)
 		r = err_set(e, -EIO, "HTTP status %d", s->status);
+	if (r && s->lost.text[0])
+		err_set(e, r, "%s", s->lost.text);
 	if (r)
 		err_prefix(e, r, "etcd %s", full);
 	if (!s->answered)

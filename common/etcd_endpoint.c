@@ -4,6 +4,7 @@
 
 /* Time-outs in a row after which etcd counts as away; one may be a hiccup. */
 #define OUTAGES_DOWN 3
+#define QUIET_MS     1500 /* without a sign of life, until an endpoint is probed */
 
 /* ---- the list ------------------------------------------------------------------------------- */
 
@@ -125,6 +126,7 @@ void etcd_endpoint_done(struct etcd *c, int i, int r)
 		closed = ep->open;
 		ep->open = ep->trial = false;
 		ep->failures = 0;
+		ep->heard = mono_now();
 	}
 	pthread_mutex_unlock(&c->lock);
 	/* Of a single endpoint, etcd_note says the same. */
@@ -134,6 +136,55 @@ void etcd_endpoint_done(struct etcd *c, int i, int r)
 			 ep->url, c->circuit_failures, (double)c->circuit_open_ms / 1000);
 	else if (closed && c->n_endpoints > 1)
 		log_info("etcd endpoint %s: circuit breaker closed, it answers again", ep->url);
+}
+
+/* ---- signs of life -------------------------------------------------------------------------- */
+
+void etcd_endpoint_heard(struct etcd *c, int i)
+{
+	pthread_mutex_lock(&c->lock);
+	c->endpoints[i].heard = mono_now();
+	pthread_mutex_unlock(&c->lock);
+}
+
+unsigned etcd_endpoint_losses(struct etcd *c, int i)
+{
+	unsigned losses;
+
+	pthread_mutex_lock(&c->lock);
+	losses = c->endpoints[i].losses;
+	pthread_mutex_unlock(&c->lock);
+	return losses;
+}
+
+enum endpoint_state etcd_endpoint_state(struct etcd *c, int i, unsigned losses)
+{
+	enum endpoint_state state = ENDPOINT_WELL;
+	struct endpoint *ep = &c->endpoints[i];
+
+	pthread_mutex_lock(&c->lock);
+	if (ep->losses != losses)
+		state = ENDPOINT_LOST;
+	else if (!ep->probing && mono_ms_since(ep->heard) >= QUIET_MS)
+		state = ENDPOINT_TO_PROBE;
+	ep->probing |= state == ENDPOINT_TO_PROBE;
+	pthread_mutex_unlock(&c->lock);
+	return state;
+}
+
+void etcd_endpoint_probed(struct etcd *c, int i, int r)
+{
+	struct endpoint *ep = &c->endpoints[i];
+
+	pthread_mutex_lock(&c->lock);
+	ep->probing = false;
+	if (!r)
+		ep->heard = mono_now();
+	else if (r != -ECANCELED)
+		ep->losses++;
+	pthread_mutex_unlock(&c->lock);
+	if (r)
+		etcd_endpoint_done(c, i, r);
 }
 
 /* ---- reachability --------------------------------------------------------------------------- */

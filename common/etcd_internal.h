@@ -33,6 +33,12 @@ struct endpoint {
 	int failures;
 	bool open, trial;
 	struct mono open_until;
+
+	/* Watches may be quiet for hours; what has said nothing for a while is asked whether it is
+	 * still there, by one of them for all. */
+	struct mono heard; /* its last sign of life */
+	bool probing;
+	unsigned losses; /* how often it gave none when asked: streams of before are dead */
 };
 
 struct etcd {
@@ -87,6 +93,15 @@ int etcd_endpoints_parse(struct etcd *c, const char *list, struct err *e) must_c
  * NULL): it is the last one. Every pick is followed by etcd_endpoint_done. */
 int etcd_endpoint_pick(struct etcd *c, uint32_t *tried, bool *ret_last);
 void etcd_endpoint_done(struct etcd *c, int i, int r); /* r: outcome of the attempt */
+
+/* It has given a sign of life. */
+void etcd_endpoint_heard(struct etcd *c, int i);
+/* What a stream over it does now that it is idle. losses: as when the stream began. */
+enum endpoint_state { ENDPOINT_WELL, ENDPOINT_TO_PROBE, ENDPOINT_LOST };
+enum endpoint_state etcd_endpoint_state(struct etcd *c, int i, unsigned losses);
+unsigned etcd_endpoint_losses(struct etcd *c, int i);
+/* Follows ENDPOINT_TO_PROBE; r: as of etcd_endpoint_done. */
+void etcd_endpoint_probed(struct etcd *c, int i, int r);
 
 /* Counts a request and reports a change of reachability. */
 void etcd_note(struct etcd *c, int r, struct mono begun, const struct err *e);

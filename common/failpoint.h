@@ -1,9 +1,10 @@
-/* Places where a test can make a program end at once, as a crash would: before every transaction is
- * sent and after its answer is in (etcd_txn.c), named by the transaction ("publish.send",
- * "publish.receive"). FAILPOINT=name:n in the environment ends the process with FAILPOINT_EXIT at
- * the n-th time that name is passed; FAILPOINT=name:0 ends nothing, and writes a line per passing
- * to standard error, to find out what there is to hit. Compiled in with `make FAILPOINTS=1` only.
- */
+/* Places where a test can make something happen to a program: before every transaction is sent and
+ * after its answer is in (etcd_txn.c), named by the transaction ("publish.send",
+ *"publish.receive"). FAILPOINT=name:n[:action] in the environment does it at the n-th time that
+ *name is passed: (none)  the process ends with FAILPOINT_EXIT, as a crash would term    it gets
+ *SIGTERM, and goes on when it knows that it is to stop term2   and then SIGTERM again, which ends
+ *it and says so on standard error. FAILPOINT=name:0 does nothing, and writes a line per passing, to
+ * find out what there is to hit. Compiled in with `make FAILPOINTS=1` only. */
 #ifndef GPUTEL_FAILPOINT_H
 #define GPUTEL_FAILPOINT_H
 

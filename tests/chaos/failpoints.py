@@ -1,10 +1,10 @@
-"""A crash at every failpoint (common/failpoint.h): before each transaction is sent, and after its
-answer is in.
+"""A crash, a SIGTERM and two of them at every failpoint (common/failpoint.h): before each transaction
+is sent, and after its answer is in.
 
 A scenario leads a program, the target, through a part of its life. It runs once with FAILPOINT=x:0,
-which tells what it passes; then once for every such place and n, with the target ending itself at
-the n-th passing. It is started again without, and the oracle judges history, balance and rows.
-Scenarios run side by side: they mostly wait for leases.
+which tells what it passes; then once for every such place, n and action, with that happening to the
+target at the n-th passing. It must end as it should, it is started again without, and the oracle
+judges history, balance and rows. Scenarios run side by side: they mostly wait for leases.
 """
 import collections
 import concurrent.futures
@@ -23,8 +23,11 @@ from lib import ROOT, SLOW, Crash, Process, System, wait_until
 from proxy import Pass, Proxies, Repeat
 from rows import fleet, write_csv
 
-EXIT = 42
-SIDE_BY_SIDE = 6
+# What is to happen to the target, and the statuses that it may then end with: 3 where finite work was
+# cut short, else 0; 1 where a second signal ended it.
+CRASH, TERM, TERM_TWICE = "", "term", "term2"
+STATUS = {CRASH: {42}, TERM: {0, 3}, TERM_TWICE: {1}}
+SIDE_BY_SIDE = 12
 ENV = {"MQ_PROCESSING_TIMEOUT": "2s", "MQ_MAX_RETRIES": 20, "STREAMER_BATCH_SIZE": 32, "STREAMER_FLUSH_INTERVAL": "10ms",
        "MQ_BATCH_SIZE": 8, "COLLECTOR_BATCH_SIZE": 4, "COLLECTOR_FLUSH_INTERVAL": "10ms", "ETCD_MAINTENANCE": "off"}
 
@@ -47,7 +50,7 @@ class Site(System):
         self.bin, self.proxies, self.failpoint = place.bin, place.proxies, failpoint
         self.rows = list(fleet(n_rows, hosts=8, gpus=2, metrics=2, step_s=120))
         self.file = write_csv(folder / "load.csv", self.rows)
-        self.passed, self.crashed = [], False
+        self.passed, self.crashed, self.finite = [], False, True
 
     def start(self, program, *args, stdin=None, **env):
         name = f"{program}-{1 + sum(p.name.startswith(program) for p in self.processes)}"
@@ -62,8 +65,11 @@ class Site(System):
     def note(self, target):
         """The target has ended, at the failpoint or as usual."""
         status = target.popen.returncode
-        assert status in (0, EXIT), f"{target.name} ended with {status}:\n{target.log()[-1500:]}"
-        self.crashed = status == EXIT
+        self.crashed = bool(re.search(r"^failpoint \S+ hit$", target.log(), re.M))
+        allowed = STATUS[self.failpoint.split(":")[2]] if self.crashed else {0}
+        if not self.finite:
+            allowed -= {3}
+        assert status in allowed, f"{target.name} ended with {status}, not {allowed}:\n{target.log()[-1500:]}"
         self.passed = re.findall(r"^failpoint (\S+)$", target.log(), re.M)
 
     def drain(self):
@@ -118,6 +124,7 @@ def collector_whose_requests_are_repeated(site):
 
 def collector_that_is_joined(site):
     """Lets go of hosts when another one comes, and is stopped in the end."""
+    site.finite = False
     target = site.target("collector")
     streamer = site.streamer("--csv", site.file, "--rate", "2000")
     wait_until(lambda: site.has("/telemetry/data/") or not target.running(), 10, "first rows")
@@ -186,19 +193,20 @@ def run(place, scenario, failpoint, n_rows):
     return (site.passed, site.crashed, wrong) if site else ([], False, wrong)
 
 
-def explore(place, n_rows, choose_n, say, scenarios=SCENARIOS, seconds=None):
+def explore(place, n_rows, choose_n, say, scenarios=SCENARIOS, actions=(CRASH,), seconds=None):
     """Runs all; returns what is wrong, and how often each failpoint was hit. choose_n(count) are the
-    passings to crash at; past `seconds` no case is begun any more."""
+    passings to act at; past `seconds` no case is begun any more."""
     wrong, hits = [], collections.Counter()
     end = time.monotonic() + seconds * SLOW if seconds else None
     with concurrent.futures.ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        normal = list(pool.map(lambda s: run(place, s, "x:0", n_rows), scenarios))
+        normal = list(pool.map(lambda s: run(place, s, "x:0:", n_rows), scenarios))
         cases = []
         for scenario, (passed, _, bad) in zip(scenarios, normal):
             wrong += [f"{scenario.__name__}: {w}" for w in bad]
             counts = collections.Counter(passed)
             say(f"{scenario.__name__} passes " + ", ".join(f"{k} {n}×" for k, n in sorted(counts.items())))
-            cases += [(scenario, f"{name}:{n}") for name, count in sorted(counts.items()) for n in choose_n(count)]
+            cases += [(scenario, f"{name}:{n}:{action}") for action in actions
+                      for name, count in sorted(counts.items()) for n in choose_n(count)]
 
         def one(case):
             if end and time.monotonic() > end:
@@ -223,10 +231,10 @@ def main():
     place = Place(folder, seed)
     try:
         wrong, hits = explore(place, 3000, lambda count: sorted({1, min(2, count), rng.randint(1, count)}),
-                              lambda text: print(text, flush=True))
+                              lambda text: print(text, flush=True), actions=(CRASH, TERM, TERM_TWICE))
     finally:
         place.close()
-    print(f"{sum(hits.values())} crashes at {len(+hits)} failpoints in {time.monotonic() - begun:.0f} s: "
+    print(f"{sum(hits.values())} crashes and signals at {len(+hits)} failpoints in {time.monotonic() - begun:.0f} s: "
           + (f"{len(wrong)} things are wrong" if wrong else "all well"))
     never = [name for name, n in hits.items() if not n]
     if never:

@@ -31,7 +31,8 @@ def test_ten_rounds_of_faults_lose_double_and_reorder_nothing():
     assert f"\n{ROUNDS} rounds in " in run.stdout, run.stdout
 
 
-def test_a_crash_at_any_failpoint_loses_doubles_and_reorders_nothing(programs, tmp_path):
+@pytest.mark.parametrize("action", [failpoints.CRASH, failpoints.TERM, failpoints.TERM_TWICE])
+def test_a_crash_or_signal_at_any_failpoint_loses_doubles_and_reorders_nothing(programs, tmp_path, action):
     """Each transaction of a streamer and of a collector that takes over from a dead one, before it is
     sent and after its answer (make chaos FAILPOINTS=1 does more)."""
     if BIN.parent.name in ("address", "undefined", "thread"):
@@ -39,7 +40,7 @@ def test_a_crash_at_any_failpoint_loses_doubles_and_reorders_nothing(programs, t
     said = []
     place = failpoints.Place(tmp_path, SEED)
     try:
-        wrong, hits = failpoints.explore(place, 800, lambda count: [1], said.append, scenarios=(
+        wrong, hits = failpoints.explore(place, 800, lambda count: [1], said.append, actions=(action,), scenarios=(
             failpoints.streamer_after_a_dead_one, failpoints.collector_after_a_dead_one))
     finally:
         place.close()

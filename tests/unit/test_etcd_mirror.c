@@ -387,6 +387,62 @@ TEST(a_mirror_resumes_where_it_was_after_a_restart)
 	etcd_server_kill(&server);
 }
 
+/* It accepts connections and says nothing: only asking tells that from having nothing to say. */
+TEST(a_quiet_mirror_notices_a_frozen_etcd_without_a_request_of_anyone)
+{
+	struct etcd_server server;
+	struct etcd_mirror *m;
+	struct copy copy;
+	struct etcd *c;
+
+	etcd_server_start(&server, NULL);
+	c = client(server.endpoint, "/frozen");
+	m = mirror(&copy, c, "", "");
+	put(c, "/a", "1");
+	AWAIT(&copy, copy.up && holds(&copy, "/a", "1"));
+	etcd_server_freeze(&server);
+	AWAIT(&copy, !copy.up);
+	CHECK(!etcd_is_up(c, NULL));
+	etcd_server_thaw(&server);
+	AWAIT(&copy, copy.up);
+	CHECK(etcd_is_up(c, NULL));
+	put(c, "/b", "2");
+	AWAIT(&copy, holds(&copy, "/b", "2"));
+	CHECK_EQ_INT(copy.lists, 1);
+	etcd_mirror_stop(m);
+	CHECK(!copy.disordered);
+	copy_release(&copy);
+	etcd_close(c);
+	etcd_server_kill(&server);
+}
+
+TEST(a_quiet_mirror_of_a_frozen_endpoint_goes_on_at_another)
+{
+	struct etcd_server first, second;
+	char endpoints[80];
+	struct etcd_mirror *m;
+	struct copy copy;
+	struct etcd *c, *direct;
+
+	etcd_server_start(&first, NULL);
+	etcd_server_start(&second, NULL);
+	snprintf(endpoints, sizeof(endpoints), "%s,%s", first.endpoint, second.endpoint);
+	direct = client(second.endpoint, "/over");
+	c = client(endpoints, "/over");
+	m = mirror(&copy, c, "", "");
+	AWAIT(&copy, copy.up);
+	for (int i = 0; i < 5; i++)
+		put(direct, "/a", "there");
+	etcd_server_freeze(&first);
+	AWAIT(&copy, copy.up && holds(&copy, "/a", "there"));
+	etcd_mirror_stop(m);
+	copy_release(&copy);
+	etcd_close(c);
+	etcd_close(direct);
+	etcd_server_kill(&first);
+	etcd_server_kill(&second);
+}
+
 TEST(a_mirror_that_starts_before_etcd_lists_when_it_comes)
 {
 	struct etcd_server server;
