@@ -321,6 +321,18 @@ void tree_commit(struct tree *t, int64_t revision)
 	announce(t, &ch);
 }
 
+void tree_put_latest(struct tree *t, const struct latest_found *f)
+{
+	struct changes ch = {.off = !t->ready};
+
+	pthread_rwlock_wrlock(&t->lock);
+	latest_put(t->model, f);
+	model_publish(t->model, &ch);
+	t->version++;
+	pthread_rwlock_unlock(&t->lock);
+	announce(t, &ch);
+}
+
 void tree_list_begin(struct tree *t)
 {
 	model_free(t->fresh);

@@ -74,9 +74,17 @@ void tree_list_end(struct tree *t, int64_t revision);
 void tree_commit(struct tree *t, int64_t revision);
 
 /* What is held can only be mended by listing again: a gap in positions stands since more than a
- * second (a watch event was lost; gaps that a list itself had do not count), or a segment went that
- * held the latest of a series of which older segments remain. */
+ * second (a watch event was lost; gaps that a list itself had do not count). */
 bool tree_has_gap(struct tree *t);
+
+/* A segment went that held the latest of a series of which older segments remain: it is looked up
+ * in their headers, and put as what is fed is. Finding waits for the source and may be done by any
+ * thread; -ENOENT, -EIO, -E2BIG: not now, or not so. */
+struct latest_found;
+bool tree_seeks_latest(struct tree *t);
+int tree_find_latest(struct tree *t, struct latest_found **ret) must_check;
+void tree_put_latest(struct tree *t, const struct latest_found *f); /* feeding */
+void tree_latest_free(struct latest_found *f);                      /* NULL is fine */
 
 /* ---- nodes ---------------------------------------------------------------------------------- */
 

@@ -12,6 +12,7 @@
  * tree_rows.c    contents of row files
  * tree_past.c    GPUs as they were
  * tree_chunks.c  chunks fetched and decoded
+ * tree_latest.c  latest rows found again after their segment went
  * query*.c       decoded rows (query.h)
  *
  * Feeding works on a model that nobody reads (a list) or under the write lock (a commit); both end
@@ -123,6 +124,7 @@ struct gpu {
 	struct counts counted;
 	int64_t lost_rev; /* of the commit that last took something away */
 	bool listed, dirty, changed;
+	bool seeks; /* a latest went with its segment that older ones may have */
 };
 
 struct host {
@@ -153,7 +155,7 @@ struct model {
 	int64_t revision;   /* being published */
 	int64_t newest_rev; /* of what is shown: the same in every mount of the same data */
 	uint32_t gaps;      /* segments with a gap_since */
-	bool recheck;       /* a latest was lost that older segments may have */
+	uint32_t seeking;   /* GPUs that do */
 	bool listing;       /* gaps found now are not worth another list */
 	uint64_t n_gpus;    /* listed */
 	struct counts counts;
@@ -190,6 +192,10 @@ void changes_release(struct changes *ch);
 void gpu_free(struct gpu *g);
 void host_free(struct host *h);
 void gpu_mark(struct model *m, struct gpu *g); /* to be published */
+void gpu_seek_latest(struct model *m, struct gpu *g);
+void gpu_stop_seeking(struct model *m, struct gpu *g);
+/* tree_latest.c */
+void latest_put(struct model *m, const struct latest_found *f);
 
 /* ---- series ---- */
 bool latest_is_set(const struct latest *l);

@@ -88,6 +88,18 @@ void gpu_mark(struct model *m, struct gpu *g)
 	m->dirty = g;
 }
 
+void gpu_seek_latest(struct model *m, struct gpu *g)
+{
+	m->seeking += !g->seeks;
+	g->seeks = true;
+}
+
+void gpu_stop_seeking(struct model *m, struct gpu *g)
+{
+	m->seeking -= g->seeks;
+	g->seeks = false;
+}
+
 /* ---- identities of GPUs ---------------------------------------------------------------------- */
 
 static void uuid_unlink(struct model *m, struct gpu *g)

@@ -158,7 +158,7 @@ static bool forget_of_segment(struct gpu *g, struct latest *l, int64_t start_ns)
 }
 
 /* A segment went: what was latest because of it is not any more. Segments after it hold nothing
- * older; those before it may, and only a list tells. */
+ * older; those before it may, as their headers tell. */
 static void forget_segment(struct model *m, struct gpu *g, int64_t start_ns, bool has_older)
 {
 	bool lost = false;
@@ -171,7 +171,8 @@ static void forget_segment(struct model *m, struct gpu *g, int64_t start_ns, boo
 		s->dirty |= sane || ahead;
 		lost |= sane || ahead;
 	}
-	m->recheck |= lost && has_older;
+	if (lost && has_older)
+		gpu_seek_latest(m, g);
 }
 
 static void remove_empty_segments(struct model *m, struct gpu *g)
@@ -325,6 +326,7 @@ static void remove_gpu(struct model *m, struct gpu *g, struct changes *ch)
 {
 	struct host *h = g->host;
 
+	gpu_stop_seeking(m, g);
 	map_remove(&h->gpus, g->name, strlen(g->name));
 	g->dirty_next = ch->gone;
 	ch->gone = g;
@@ -456,8 +458,6 @@ void model_inherit(struct model *m, const struct model *old, struct changes *ch)
 
 bool model_has_gap(const struct model *m)
 {
-	if (m->recheck)
-		return true;
 	map_each (&m->hosts, i) {
 		const struct host *h = m->gaps ? m->hosts.entries[i].value : NULL;
 

@@ -8,6 +8,7 @@
 #include <pthread.h>
 
 #define TICK_MS         500
+#define LATEST_TRIES    10
 #define FIGURES_WAIT_MS 1000 /* a reader of .meta/status waits that long for figures of now */
 #define FIGURES_ASK_MS  5000 /* and for that long after it they are kept up to date */
 #define FIGURES_AGE_MS  1000
@@ -28,6 +29,8 @@ struct view {
 	int complaints;
 	struct mono list_began;
 	int64_t shown_rev; /* newest that was committed */
+
+	pthread_mutex_t feeding; /* of the tree: by the mirror, and by what was looked up */
 
 	pthread_t thread; /* gaps and figures */
 	pthread_mutex_t lock;
@@ -175,7 +178,9 @@ static void on_list_end(int64_t rev, void *arg)
 {
 	struct view *v = arg;
 
+	pthread_mutex_lock(&v->feeding);
 	tree_list_end(v->tree, rev);
+	pthread_mutex_unlock(&v->feeding);
 	v->shown_rev = rev;
 	pthread_mutex_lock(&v->lock);
 	v->ready = true;
@@ -184,22 +189,28 @@ static void on_list_end(int64_t rev, void *arg)
 	pthread_mutex_unlock(&v->lock);
 }
 
+static void show(struct view *v, int64_t rev)
+{
+	v->shown_rev = MAX(v->shown_rev, rev);
+	pthread_mutex_lock(&v->feeding);
+	tree_commit(v->tree, v->shown_rev);
+	pthread_mutex_unlock(&v->feeding);
+}
+
 static void on_commit(int64_t rev, const struct etcd_event *events, size_t n, void *arg)
 {
 	struct view *v = arg;
 
 	for (size_t i = 0; i < n; i++)
 		apply(v, &events[i].kv, events[i].deleted);
-	v->shown_rev = MAX(v->shown_rev, rev);
-	tree_commit(v->tree, v->shown_rev);
+	show(v, rev);
 }
 
 static void on_progress(int64_t rev, void *arg)
 {
 	struct view *v = arg;
 
-	v->shown_rev = MAX(v->shown_rev, rev);
-	tree_commit(v->tree, v->shown_rev);
+	show(v, rev);
 }
 
 static const struct etcd_mirror_ops mirror_ops = {
@@ -317,14 +328,32 @@ static void read_figures(struct view *v)
 	pthread_cond_broadcast(&v->changed);
 }
 
-static void mend_gap(struct view *v, struct mono *last)
+/* Where that does not help in LATEST_TRIES ticks, a list does. */
+static bool mend_latest(struct view *v, int *tries)
+{
+	struct latest_found *found = NULL;
+
+	if (!tree_seeks_latest(v->tree)) {
+		*tries = 0;
+		return true;
+	}
+	if (tree_find_latest(v->tree, &found))
+		return ++*tries <= LATEST_TRIES;
+	pthread_mutex_lock(&v->feeding);
+	tree_put_latest(v->tree, found);
+	pthread_mutex_unlock(&v->feeding);
+	tree_latest_free(found);
+	return true;
+}
+
+static void mend_gap(struct view *v, struct mono *last, bool incomplete)
 {
 	int64_t pause;
 
 	pthread_mutex_lock(&v->lock);
 	pause = MAX(RELIST_MIN_MS, RELIST_FACTOR * v->list_ms);
 	pthread_mutex_unlock(&v->lock);
-	if ((last->ns && mono_ms_since(*last) < pause) || !tree_has_gap(v->tree))
+	if ((last->ns && mono_ms_since(*last) < pause) || !(incomplete || tree_has_gap(v->tree)))
 		return;
 	*last = mono_now();
 	log_info("the store's copy here has a gap, listing again");
@@ -335,6 +364,7 @@ static void *run(void *arg)
 {
 	struct view *v = arg;
 	struct mono relisted = {0}, tick = mono_in_ms(TICK_MS);
+	int latest_tries = 0;
 
 	pthread_mutex_lock(&v->lock);
 	while (!v->stop) {
@@ -347,7 +377,7 @@ static void *run(void *arg)
 		if (v->stop || mono_ms_until(tick))
 			continue;
 		pthread_mutex_unlock(&v->lock);
-		mend_gap(v, &relisted);
+		mend_gap(v, &relisted, !mend_latest(v, &latest_tries));
 		tick = mono_in_ms(TICK_MS);
 		pthread_mutex_lock(&v->lock);
 	}
@@ -362,6 +392,7 @@ static void sync_init(struct view *v)
 	pthread_condattr_t a;
 
 	pthread_mutex_init(&v->lock, NULL);
+	pthread_mutex_init(&v->feeding, NULL);
 	pthread_condattr_init(&a);
 	pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
 	pthread_cond_init(&v->changed, &a);
@@ -373,6 +404,7 @@ static void view_free(struct view *v)
 	tree_free(v->tree);
 	map_release(&v->complained);
 	pthread_cond_destroy(&v->changed);
+	pthread_mutex_destroy(&v->feeding);
 	pthread_mutex_destroy(&v->lock);
 	free(v);
 }

@@ -295,23 +295,89 @@ TEST(with_the_oldest_segment_goes_what_was_latest_in_it)
 	end(&x);
 }
 
-TEST(a_newer_segment_that_goes_first_asks_for_a_list)
+/* A newer segment that goes first takes the latest with it. */
+static struct feed_chunk *begin_lost(struct fixture *x)
 {
-	struct fixture x;
 	struct feed_chunk *old, *new;
 
-	begin(&x);
-	old = store_rows(&x, T0, 0, two, 2);
-	new = store_rows(&x, T0 + HOUR, 0, (struct feed_row[]){ROW(UTIL, "5", SEC(3601))}, 1);
-	feed_drop(x.t, new);
+	begin(x);
+	store_rows(x, T0 - HOUR, 0, (struct feed_row[]){ROW(UTIL, "1", SEC(-9))}, 1);
+	old = store_rows(x, T0, 0, two, 2);
+	new = store_rows(x, T0 + HOUR, 0, (struct feed_row[]){ROW(UTIL, "5", SEC(3601))}, 1);
+	feed_drop(x->t, new);
+	commit(x);
+	return old;
+}
+
+TEST(a_latest_that_went_is_found_in_headers_of_older_segments)
+{
+	struct latest_found *found = NULL;
+	struct fixture x;
+	struct attr a;
+
+	begin_lost(&x);
+	CHECK(tree_seeks_latest(x.t) && !tree_has_gap(x.t));
+	check_cat(x.t, GPU "metrics/" UTIL, "!ENOENT");
+	CHECK_EQ_INT(tree_find_latest(x.t, &found), 0);
+	tree_put_latest(x.t, found);
+	tree_latest_free(found);
+	CHECK(!tree_seeks_latest(x.t));
+	check_cat(x.t, GPU "metrics/" UTIL, "87\n");
+	CHECK_EQ_INT(attr_at(x.t, GPU "history", &a), 0);
+	CHECK_EQ_INT(a.mtime_ns, SEC(1));
+	tree_latest_free(NULL);
+	end(&x);
+}
+
+TEST(a_latest_is_not_taken_from_a_chunk_that_went_meanwhile)
+{
+	struct latest_found *found = NULL;
+	struct feed_chunk *old;
+	struct fixture x;
+
+	old = begin_lost(&x);
+	CHECK_EQ_INT(tree_find_latest(x.t, &found), 0);
+	feed_drop(x.t, old);
+	feed_forget(&x.store, old);
 	commit(&x);
-	CHECK(tree_has_gap(x.t));
+	tree_put_latest(x.t, found);
+	tree_latest_free(found);
+	check_cat(x.t, GPU "metrics/" UTIL, "!ENOENT");
+	CHECK(tree_seeks_latest(x.t));
+	CHECK_EQ_INT(tree_find_latest(x.t, &found), 0);
+	tree_put_latest(x.t, found);
+	tree_latest_free(found);
+	check_cat(x.t, GPU "metrics/" UTIL, "1\n");
+	CHECK(!tree_seeks_latest(x.t));
+	end(&x);
+}
+
+TEST(a_search_for_a_latest_ends_with_its_gpu_or_with_a_list)
+{
+	struct latest_found *found = NULL;
+	struct feed_chunk *old;
+	struct fixture x;
+
+	old = begin_lost(&x);
+	x.store.fail = -ETIMEDOUT;
+	feed_forget(&x.store, old);
 	tree_list_begin(x.t);
 	feed_put(x.t, old, true);
 	feed_put_identity(x.t, x.f, 1);
 	tree_list_end(x.t, ++x.rev);
+	CHECK(!tree_seeks_latest(x.t));
 	check_cat(x.t, GPU "metrics/" UTIL, "87\n");
-	CHECK(!tree_has_gap(x.t));
+	end(&x);
+	begin_lost(&x);
+	for (struct feed_chunk *c = x.f->chunks; c; c = c->next)
+		feed_drop(x.t, c);
+	feed_drop_identity(x.t, x.f);
+	CHECK_EQ_INT(tree_find_latest(x.t, &found), 0);
+	commit(&x);
+	CHECK(!tree_seeks_latest(x.t));
+	tree_put_latest(x.t, found);
+	tree_latest_free(found);
+	check_cat(x.t, "h1", "!ENOENT");
 	end(&x);
 }
 

@@ -168,6 +168,36 @@ TEST(a_body_that_is_not_in_the_data_key_is_fetched)
 	world_close(&w);
 }
 
+TEST(a_latest_that_went_with_its_segment_comes_back_without_a_list)
+{
+	struct feed_row later[] = {ROW(UTIL, "5", SEC(3601))};
+	struct mono deadline = mono_in_ms(WAIT_MS);
+	struct feed_chunk *new;
+	struct world w;
+	char *text;
+
+	world_open(&w, "/lost");
+	put_chunk(&w, chunk(&w.x, T0, 0, two, 2));
+	new = chunk(&w.x, T0 + HOUR, 0, later, 1);
+	put_chunk(&w, new);
+	put_identity(&w);
+	settle(&w);
+	check_cat(w.t, GPU "metrics/" UTIL, "5\n");
+	test_capture(2);
+	etcd_then_delete(&w.txn, new->key, NULL);
+	settle(&w);
+	text = feed_cat(w.t, GPU "metrics/" UTIL, 0);
+	while (strcmp(text, "87\n") && mono_ms_until(deadline)) {
+		usleep(1000);
+		free(text);
+		text = feed_cat(w.t, GPU "metrics/" UTIL, 0);
+	}
+	CHECK(!strstr(test_captured(2), "listing again"));
+	CHECK_EQ_STR(text, "87\n");
+	free(text);
+	world_close(&w);
+}
+
 TEST(values_that_are_none_are_left_out)
 {
 	struct feed_chunk *c;
