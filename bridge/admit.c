@@ -1,4 +1,5 @@
 /* What is decided before a handler runs (route_admit). */
+#include "ask.h"
 #include "cors.h"
 #include "limit.h"
 #include "route.h"
@@ -115,6 +116,18 @@ static bool are_params_known(struct request *q, struct answer *a)
 	return true;
 }
 
+/* Of what routes have one kind only; where there are several the handler chooses. */
+static bool is_acceptable(struct request *q, struct answer *a)
+{
+	const char *type = q->route->types;
+
+	if (!*type || strchr(type, ','))
+		return true;
+	if (accept_choose(request_header(q, "Accept"), &type, 1) < 0)
+		answer_problem(a, 406, "nothing in Accept can be had: this is %s", type);
+	return !a->problem;
+}
+
 bool route_admit(struct request *q, struct answer *a)
 {
 	int r = route_find(q);
@@ -125,5 +138,5 @@ bool route_admit(struct request *q, struct answer *a)
 		answer_problem(a, 400, "the path is not percent-encoded properly");
 	else if (r)
 		answer_problem(a, 404, "there is nothing at this path; see /openapi.json");
-	return !r && is_method_of_route(q, a) && are_params_known(q, a);
+	return !r && is_method_of_route(q, a) && are_params_known(q, a) && is_acceptable(q, a);
 }

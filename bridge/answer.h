@@ -51,6 +51,9 @@ const char *answer_get_header(const struct answer *a, const char *name);
 
 /* 200 with these bytes, which are taken over. A buffer that failed becomes a 500. */
 void answer_bytes(struct answer *a, const char *type, struct strbuf *bytes);
+/* The same, compressed where the request takes it and it is worth it (gzip.c). */
+void answer_compressible(struct answer *a, const struct request *q, const char *type,
+			 struct strbuf *bytes);
 void answer_pieces(struct answer *a, const char *type, const struct body_ops *ops, void *arg,
 		   int64_t length);
 /* Drops what was put together, headers excepted, and says what is wrong (RFC 9457). */

@@ -118,3 +118,25 @@ struct source gzip_source(const struct source *plain)
 	g->error = start(&g->z);
 	return (struct source){fill, gzip_free, g};
 }
+
+void answer_compressible(struct answer *a, const struct request *q, const char *type,
+			 struct strbuf *bytes)
+{
+	struct strbuf packed;
+
+	if (!answer_get_header(a, "Vary"))
+		answer_header(a, "Vary", "Accept-Encoding");
+	if (bytes->len < GZIP_MIN || !gzip_accepted(request_header(q, "Accept-Encoding"))) {
+		answer_bytes(a, type, bytes);
+		return;
+	}
+	strbuf_init(&packed, bytes->max);
+	if (gzip_bytes((struct slice){bytes->s, bytes->len}, &packed) || packed.err) {
+		strbuf_release(&packed);
+		answer_bytes(a, type, bytes);
+		return;
+	}
+	strbuf_release(bytes);
+	answer_header(a, "Content-Encoding", "gzip");
+	answer_bytes(a, type, &packed);
+}

@@ -6,6 +6,20 @@
 
 void handle_fs(struct request *q, struct answer *a); /* files.c */
 
+void handle_telemetry(struct request *q, struct answer *a); /* telemetry.c */
+
+void handle_gpus(struct request *q, struct answer *a); /* fleet.c */
+void handle_gpu(struct request *q, struct answer *a);
+void handle_hosts(struct request *q, struct answer *a);
+void handle_host_gpus(struct request *q, struct answer *a);
+void handle_latest(struct request *q, struct answer *a);
+
+void handle_fleet_metrics(struct request *q, struct answer *a); /* status.c */
+void handle_queue(struct request *q, struct answer *a);
+void handle_own_metrics(struct request *q, struct answer *a);
+
+void handle_openapi(struct request *q, struct answer *a); /* openapi.c */
+
 void handle_healthz(struct request *q, struct answer *a); /* health.c */
 void handle_readyz(struct request *q, struct answer *a);
 

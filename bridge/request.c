@@ -117,12 +117,22 @@ int percent_decode(struct slice s, struct strbuf *out)
 	return out->err;
 }
 
-void percent_encode(struct strbuf *out, const char *s)
+static void encode(struct strbuf *out, const char *s, const char *plain)
 {
 	for (; *s; s++) {
-		if (isalnum((unsigned char)*s) || strchr("-._~!$&'()*+,;=:@/", *s))
+		if (isalnum((unsigned char)*s) || strchr(plain, *s))
 			strbuf_addc(out, *s);
 		else
 			strbuf_addf(out, "%%%02X", (unsigned char)*s);
 	}
+}
+
+void percent_encode(struct strbuf *out, const char *s)
+{
+	encode(out, s, "-._~!$&'()*+,;=:@/");
+}
+
+void percent_encode_arg(struct strbuf *out, const char *s)
+{
+	encode(out, s, "-._~:");
 }

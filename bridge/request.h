@@ -60,6 +60,7 @@ void request_identify(struct request *q);
 int percent_decode(struct slice s, struct strbuf *out) must_check;
 /* What paths need encoded, slashes excepted. */
 void percent_encode(struct strbuf *out, const char *s);
+void percent_encode_arg(struct strbuf *out, const char *s); /* a name or value of a query */
 
 /* While there is nothing to send yet (answer.h: body_ops). Only from within read(); afterwards read
  * is not called again before request_resume(), which any thread may call, once. Both are called

@@ -4,7 +4,84 @@
 
 #define GETS (METHOD_GET | METHOD_HEAD)
 
+/* ---- parameters ------------------------------------------------------------------------------ */
+
+#define TEXT     "{\"type\":\"string\"}"
+#define WORDS(w) "{\"type\":\"string\",\"enum\":[" w "]}"
+
+#define PARAM_LIMIT                                                                                \
+	{                                                                                          \
+		"limit", "Records on a page",                                                      \
+			"{\"type\":\"integer\",\"minimum\":1,\"maximum\":1000}", false             \
+	}
+#define PARAM_CURSOR                                                                               \
+	{                                                                                          \
+		"cursor", "next_cursor of the page before", TEXT, false                            \
+	}
+#define PARAM_FORMAT                                                                               \
+	{                                                                                          \
+		"format", "Instead of Accept", WORDS("\"json\",\"csv\",\"ndjson\",\"columns\""),   \
+			false                                                                      \
+	}
+#define PARAM_METRIC                                                                               \
+	{                                                                                          \
+		"metric", "Name of a metric, with * ? [ ]", TEXT, true                             \
+	}
+#define PARAM_HOST                                                                                 \
+	{                                                                                          \
+		"host", "Name of a host, with * ? [ ]", TEXT, true                                 \
+	}
+#define PARAM_GPU                                                                                  \
+	{                                                                                          \
+		"gpu", "Number of a GPU, with * ? [ ]", TEXT, true                                 \
+	}
+#define PARAM_UUID                                                                                 \
+	{                                                                                          \
+		"uuid", "UUID of a GPU, with * ? [ ]", TEXT, true                                  \
+	}
+#define PARAM_HOSTNAME                                                                             \
+	{                                                                                          \
+		"hostname", "Only the GPU of this host", TEXT, false                               \
+	}
+#define PARAMS_END                                                                                 \
+	{                                                                                          \
+		.name = NULL                                                                       \
+	}
+
+static const struct param telemetry_params[] = {
+	{"start_time", "Inclusive: RFC 3339, epoch seconds, or e.g. now-5m", TEXT, false},
+	{"end_time", "Inclusive, likewise", TEXT, false},
+	PARAM_METRIC,
+	PARAM_HOSTNAME,
+	{"order", "Of event time", WORDS("\"asc\",\"desc\""), false},
+	{"step", "Length of a bucket, e.g. 30s, 5m; aligned to the epoch", TEXT, false},
+	{"agg", "What a bucket tells", WORDS("\"avg\",\"min\",\"max\",\"sum\",\"count\",\"last\""),
+	 false},
+	{"layout", "wide: a record a time, metrics as columns", WORDS("\"long\",\"wide\""), false},
+	PARAM_LIMIT,
+	PARAM_CURSOR,
+	PARAM_FORMAT,
+	PARAMS_END,
+};
+
+static const struct param gpus_params[] = {PARAM_HOST,  PARAM_GPU,    PARAM_UUID,
+					   PARAM_LIMIT, PARAM_CURSOR, PARAMS_END};
+
+static const struct param gpu_params[] = {PARAM_HOSTNAME, PARAM_LIMIT, PARAM_CURSOR, PARAMS_END};
+
+static const struct param page_params[] = {PARAM_LIMIT, PARAM_CURSOR, PARAMS_END};
+
+static const struct param hosts_params[] = {PARAM_HOST, PARAM_LIMIT, PARAM_CURSOR, PARAMS_END};
+
+static const struct param latest_params[] = {
+	PARAM_HOST,  PARAM_GPU,    PARAM_UUID,   PARAM_METRIC,
+	PARAM_LIMIT, PARAM_CURSOR, PARAM_FORMAT, PARAMS_END,
+};
+
 /* ---- the table ------------------------------------------------------------------------------- */
+
+#define ROWS_TYPES                                                                                 \
+	"application/json,text/csv,application/x-ndjson,application/vnd.gputel.columns+x-ndjson"
 
 const struct route routes[] = {
 	{
@@ -22,6 +99,91 @@ const struct route routes[] = {
 		.handle = handle_readyz,
 		.types = "application/json",
 		.summary = "It has the store's first list, reaches etcd and is not shutting down",
+	},
+	{
+		.pattern = "/metrics",
+		.methods = GETS,
+		.flags = ROUTE_FREE,
+		.handle = handle_own_metrics,
+		.types = "text/plain",
+		.summary = "The bridge's own counters, for Prometheus",
+	},
+	{
+		.pattern = "/openapi.json",
+		.methods = GETS,
+		.handle = handle_openapi,
+		.types = "application/json",
+		.summary = "This description",
+	},
+	{
+		.pattern = "/api/v1/gpus",
+		.methods = GETS,
+		.flags = ROUTE_WAITS,
+		.handle = handle_gpus,
+		.params = gpus_params,
+		.types = "application/json",
+		.summary = "All GPUs",
+	},
+	{
+		.pattern = "/api/v1/gpus/{id}",
+		.methods = GETS,
+		.flags = ROUTE_WAITS,
+		.handle = handle_gpu,
+		.params = gpu_params,
+		.types = "application/json",
+		.summary = "A GPU by uuid, host:gpu or gpu_id (that of every host)",
+	},
+	{
+		.pattern = "/api/v1/gpus/{id}/telemetry",
+		.methods = GETS,
+		.flags = ROUTE_WAITS,
+		.handle = handle_telemetry,
+		.params = telemetry_params,
+		.types = ROWS_TYPES,
+		.summary = "Its rows in order of event time",
+	},
+	{
+		.pattern = "/api/v1/hosts",
+		.methods = GETS,
+		.flags = ROUTE_WAITS,
+		.handle = handle_hosts,
+		.params = hosts_params,
+		.types = "application/json",
+		.summary = "All hosts",
+	},
+	{
+		.pattern = "/api/v1/hosts/{host}/gpus",
+		.methods = GETS,
+		.flags = ROUTE_WAITS,
+		.handle = handle_host_gpus,
+		.params = page_params,
+		.types = "application/json",
+		.summary = "The GPUs of a host",
+	},
+	{
+		.pattern = "/api/v1/telemetry/latest",
+		.methods = GETS,
+		.flags = ROUTE_WAITS,
+		.handle = handle_latest,
+		.params = latest_params,
+		.types = ROWS_TYPES,
+		.summary = "The latest row of each series",
+	},
+	{
+		.pattern = "/api/v1/metrics",
+		.methods = GETS,
+		.flags = ROUTE_WAITS,
+		.handle = handle_fleet_metrics,
+		.types = "text/plain",
+		.summary = "The latest of all, for Prometheus, as dcgm-exporter names it",
+	},
+	{
+		.pattern = "/api/v1/queue",
+		.methods = GETS,
+		.flags = ROUTE_WAITS,
+		.handle = handle_queue,
+		.types = "application/json",
+		.summary = "The queue in figures, by the names of .meta/status",
 	},
 	{
 		.pattern = "/api/v1/fs/{path…}",
