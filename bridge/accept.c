@@ -357,14 +357,15 @@ int acceptor_start(struct acceptor **ret, const struct acceptor_conf *conf, stru
 	r = a->epoll < 0 || a->wake < 0 ? -errno : watch(a, a->wake, &a->wake);
 	if (!r)
 		r = watch(a, conf->listener, &a->conf.listener);
+	*ret = a; /* before the thread: what it hands to TLS comes back by this pointer */
 	if (!r)
 		r = -pthread_create(&a->thread, NULL, run, a);
 	if (r) {
+		*ret = NULL;
 		acceptor_free(a);
 		return err_set(e, r, "cannot accept connections: %s", strerror(-r));
 	}
 	pthread_setname_np(a->thread, "accept");
-	*ret = a;
 	return 0;
 }
 

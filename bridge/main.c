@@ -11,6 +11,7 @@
 #include "parse.h"
 #include "rest.h"
 #include "stats.h"
+#include "tls.h"
 #include "tokens.h"
 #include "work.h"
 
@@ -27,6 +28,7 @@ struct program {
 	int listener;
 	struct rest *rest;
 	struct acceptor *acceptor;
+	struct tls *tls; /* NULL: connections are plain */
 };
 
 /* ---- options --------------------------------------------------------------------------------- */
@@ -67,6 +69,8 @@ static void on_hup(void *arg)
 		log_error("tokens not reloaded: %s", e.text);
 	else if (tokens_needed(p->gateway.tokens))
 		log_info("tokens reloaded");
+	if (p->tls && tls_reload(p->tls, &e))
+		log_error("certificate not reloaded: %s", e.text);
 }
 
 /* ---- parts ----------------------------------------------------------------------------------- */
@@ -124,6 +128,25 @@ static void to_rest(int fd, const struct peer *peer, void *arg)
 	rest_adopt(((struct program *)arg)->rest, fd, peer);
 }
 
+static void to_tls(int fd, const struct peer *peer, void *arg)
+{
+	tls_adopt(((struct program *)arg)->tls, fd, peer);
+}
+
+static void from_tls(int fd, const struct peer *peer, void *arg)
+{
+	acceptor_offer(((struct program *)arg)->acceptor, fd, peer);
+}
+
+/* Before the acceptor, which is there once the first connection comes out of it. */
+static int start_tls(struct program *p, struct err *e)
+{
+	if (!*p->conf.gateway_tls_cert)
+		return 0;
+	return tls_start(&p->tls, p->conf.gateway_tls_cert, p->conf.gateway_tls_key,
+			 connections_max(p), from_tls, p, e);
+}
+
 static int start_acceptor(struct program *p, struct err *e)
 {
 	struct acceptor_conf conf = {
@@ -131,6 +154,7 @@ static int start_acceptor(struct program *p, struct err *e)
 		.openers_max = connections_max(p) / 2,
 		.conns = p->gateway.conns,
 		.rest = to_rest,
+		.tls = p->tls ? to_tls : NULL,
 		.arg = p,
 	};
 	int r = acceptor_start(&p->acceptor, &conf, e);
@@ -169,6 +193,8 @@ static int start(struct program *p, struct err *e)
 	if (!r)
 		r = rest_start(&p->rest, &p->gateway, e);
 	if (!r)
+		r = start_tls(p, e);
+	if (!r)
 		r = start_acceptor(p, e);
 	if (r)
 		return r;
@@ -206,6 +232,8 @@ static void drain(struct program *p)
 	acceptor_close_listener(p->acceptor);
 	conns_cut(p->gateway.conns, CONN_IDLE);
 	await_idle(p, opening);
+	while (p->tls && daemon_drain_left_ms() && tls_flowing(p->tls))
+		usleep(POLL_MS * 1000);
 }
 
 /* How many requests were cut. */
@@ -214,6 +242,7 @@ static size_t stop(struct program *p)
 	size_t cut;
 
 	drain(p);
+	tls_stop(TAKE_PTR(p->tls)); /* it offers to the acceptor */
 	acceptor_stop(TAKE_PTR(p->acceptor));
 	cut = rest_busy(p->rest);
 	etcd_cancel(p->gateway.etcd);
@@ -229,6 +258,7 @@ static void release(struct program *p)
 	daemon_on_hup(NULL, NULL);
 	if (g->etcd)
 		etcd_cancel(g->etcd);
+	tls_stop(p->tls);
 	acceptor_stop(p->acceptor);
 	rest_stop(p->rest);
 	pool_stop(g->pool);
