@@ -413,11 +413,14 @@ static void add_location(struct answer *a, const char *asked, const char *found)
 	strbuf_release(&b);
 }
 
-static void serve_node(struct request *q, struct answer *a, struct node *n)
+/* folder: what was asked for ends in '/'. */
+static void serve_node(struct request *q, struct answer *a, struct node *n, bool folder)
 {
 	struct attr attr;
 	int r = tree_attr(q->gateway->tree, n, &attr);
 
+	if (r == 0 && folder && attr.type != NODE_DIR)
+		r = -ENOTDIR;
 	if (r)
 		answer_errno(a, r, *node_path(n) ? node_path(n) : "/");
 	else if (attr.type == NODE_DIR)
@@ -441,7 +444,7 @@ static void serve_path(struct request *q, struct answer *a, const char *path)
 		answer_problem(a, 403, "this token may not read %.300s", path);
 	} else {
 		add_location(a, path, node_path(n));
-		serve_node(q, a, n);
+		serve_node(q, a, n, *path && path[strlen(path) - 1] == '/');
 	}
 	node_unref(n);
 }

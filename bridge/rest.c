@@ -348,8 +348,11 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
 
 /* ---- events ---------------------------------------------------------------------------------- */
 
-static enum log_level level_of(int status)
+/* Probes ask often, and a 503 is what they are for. */
+static enum log_level level_of(const struct route *r, int status)
 {
+	if (r && r->flags & ROUTE_FREE)
+		return LOG_LEVEL_DEBUG;
 	return status >= 500 ? LOG_LEVEL_WARN : status >= 400 ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG;
 }
 
@@ -358,12 +361,13 @@ static void log_request(const struct exchange *x, int64_t us)
 	const struct request *q = &x->q;
 	char peer[PEER_TEXT_MAX];
 
-	if (!log_enabled(level_of(x->sent)))
+	if (!log_enabled(level_of(x->q.route, x->sent)))
 		return;
 	peer_format(&q->peer, peer);
-	log_write(level_of(x->sent), "request %s: trace %s: %s %s %.200s: %d in %lld us%s%.200s",
-		  q->id, q->trace, peer, q->route ? q->route->pattern : "-", q->path, x->sent,
-		  (long long)us, x->a.problem ? ": " : "", x->a.problem ? x->a.detail.text : "");
+	log_write(level_of(x->q.route, x->sent),
+		  "request %s: trace %s: %s %s %.200s: %d in %lld us%s%.200s", q->id, q->trace,
+		  peer, q->route ? q->route->pattern : "-", q->path, x->sent, (long long)us,
+		  x->a.problem ? ": " : "", x->a.problem ? x->a.detail.text : "");
 }
 
 static void on_completed(void *cls, struct MHD_Connection *c, void **con_cls,
