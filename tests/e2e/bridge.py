@@ -43,7 +43,7 @@ class Bridge:
                                     headers={"Accept-Encoding": "identity", **more.pop("headers", {})},
                                     data=more.pop("data", None)).prepare()
         query = prepared.url.partition("?")[2]
-        prepared.url = self.url + path + ("?" + query if query else "")
+        prepared.url = self.url + path + (("&" if "?" in path else "?") + query if query else "")
         return self.session.send(prepared, timeout=30 * SLOW, verify=str(self.tls) if self.tls else True, **more)
 
     def get(self, path, **more):
@@ -76,7 +76,8 @@ class Bridge:
         return s
 
     def raw(self, data, timeout=20):
-        """(status, headers, body) of the first answer to bytes on a connection of their own."""
+        """(status, headers, body) of the first answer to bytes on a connection of their own. (requests mends what is
+        not percent-encoded properly.)"""
         with self.connect(timeout) as s:
             try:
                 s.sendall(data)

@@ -96,7 +96,7 @@ def test_a_link_is_followed_and_says_where_to(both):
 
 @pytest.mark.parametrize("path", [
     "..", "../etc/passwd", "%2e%2e/x", "{gpu}/../{gpu}/stat", "{gpu}/./stat", "{gpu}%2Fstat", "{gpu}/stat%00",
-    "{gpu}/stat%2500", "{gpu}/%zz", "{gpu}/stat/", "{gpu}//stat", "nothing", "{gpu}/metrics/NOTHING", "a" * 300,
+    "{gpu}/stat%2500", "{gpu}/stat/", "{gpu}//stat", "nothing", "{gpu}/metrics/NOTHING", "a" * 300,
     "{gpu}/stat/more", "%ff%fe", "{gpu}/.%2e/stat"])
 def test_what_is_outside_or_unknown_is_404(both, path):
     gpu = sorted(both.mount.gpus())[0]
