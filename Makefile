@@ -1,6 +1,8 @@
 # make                      all programs, into bin/
 # make SAN=address|undefined|thread ...   the same beside it, in build/<SAN>/bin
 # make FAILPOINTS=1 ...     the same with failpoints (common/failpoint.h), in build/failpoints/bin
+# make fuzz [FUZZ_TIME=60]  every fuzzer (needs clang)
+# make bench-columns CSV=FILE  what the chunk format takes and costs on its rows
 # make test | check | run   see README.md
 
 PROGRAMS := streamer collector fs bridge
@@ -41,7 +43,7 @@ TESTLIB := $(call objects,tests/lib/*.c)
 UNITS   := $(patsubst %.c,$(B)/%,$(sort $(wildcard tests/unit/test_*.c)))
 ALL_OBJ := $(call objects,$(foreach d,common tests/lib tests/unit tests/bench $(PROGRAMS),$(d)/*.c))
 
-.PHONY: all $(PROGRAMS) deps run test test-unit test-e2e check clean bench chaos soak
+.PHONY: all $(PROGRAMS) deps run test test-unit test-e2e check clean bench bench-columns fuzz chaos soak
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -127,9 +129,34 @@ chaos: all
 BENCHES := $(patsubst %.c,$(B)/%,$(sort $(wildcard tests/bench/*.c)))
 PROBE   := $(B)/tests/bench/probe
 
-$(BENCHES): %: %.o $(B)/common.a
+$(BENCHES): %: %.o $(B)/test.a
 	@echo "  LD      $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+# What the chunk format takes and costs on a CSV file.
+CSV ?= data/telemetry.csv
+
+bench-columns: $(B)/tests/bench/columns
+	@$< $(CSV) $(SEGMENT_SECONDS)
+
+# Every fuzzer for FUZZ_TIME seconds, from its corpus, with what it found before in build/fuzz.
+FUZZ_TIME ?= 60
+FUZZERS   := $(patsubst tests/fuzz/%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+
+build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(wildcard common/*.[ch] streamer/*.[ch])
+	@mkdir -p $(@D)
+	@echo "  CLANG   $@"
+	@clang -std=gnu17 -D_GNU_SOURCE -DFUZZ -Icommon -O1 -g -fno-omit-frame-pointer \
+		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -pthread -o $@ \
+		$< $(wildcard common/*.c) $(filter-out %/main.c,$(wildcard streamer/*.c)) $(LIBS)
+
+fuzz: $(addprefix build/fuzz/,$(FUZZERS))
+	@r=0; for f in $(FUZZERS); do \
+		mkdir -p build/fuzz/$$f.found && \
+		build/fuzz/$$f -max_total_time=$(FUZZ_TIME) -timeout=10 -rss_limit_mb=2048 \
+			-print_final_stats=1 -verbosity=0 -artifact_prefix=build/fuzz/$$f. \
+			build/fuzz/$$f.found tests/fuzz/corpus/$$f || r=1; \
+	done; exit $$r
 
 bench: all $(BENCHES)
 	@FULL=$(FULL) GPUTEL_BIN=$(abspath $(BIN)) BENCH_PROBE=$(abspath $(PROBE)) tests/bench/run

@@ -5,9 +5,9 @@
 
 static const char magic[4] = {'g', 't', 'b', 1};
 
-enum { FLAG_ZSTD = 1, HEADER_LEN = 4 + 1 + 4 + 4, ZSTD_LEVEL = 3 };
+enum { FLAG_ZSTD = 1, ZSTD_LEVEL = 1 };
 
-static void encode_raw(struct strbuf *out, const struct batch *b, const struct row *rows, size_t n)
+static void encode_tables(struct strbuf *out, const struct batch *b)
 {
 	strbuf_add_lstr(out, b->host);
 	strbuf_add_varint(out, b->n_series);
@@ -30,55 +30,78 @@ static void encode_raw(struct strbuf *out, const struct batch *b, const struct r
 		strbuf_add_lstr(out, a->pod);
 		strbuf_add_lstr(out, a->namespace);
 	}
-	columns_encode(out, rows, n, b->n_series);
 }
 
-void batch_encode(struct strbuf *out, const struct batch *b, const struct row *rows, size_t n)
+/* The tables, packed where that is shorter. */
+static void put_tables(struct strbuf *out, const struct batch *b, uint8_t *ret_flags)
 {
 	struct strbuf raw, packed;
-	struct slice body;
 	bool zstd;
 
 	strbuf_init(&raw, BATCH_RAW_MAX);
 	strbuf_init(&packed, BATCH_RAW_MAX + BATCH_RAW_MAX / 128);
-	encode_raw(&raw, b, rows, n);
+	encode_tables(&raw, b);
 	zstd = compress_zstd(&packed, raw.s, raw.len, ZSTD_LEVEL) == 0 && packed.len < raw.len;
-	body = zstd ? (struct slice){packed.s, packed.len} : (struct slice){raw.s, raw.len};
-	strbuf_add(out, magic, sizeof(magic));
-	strbuf_add_u8(out, zstd ? FLAG_ZSTD : 0);
+	*ret_flags = zstd ? FLAG_ZSTD : 0;
 	strbuf_add_u32(out, (uint32_t)raw.len);
-	strbuf_add_u32(out, crc32c(body.p, body.len));
-	strbuf_add_slice(out, body);
+	strbuf_add_u32(out, (uint32_t)(zstd ? packed.len : raw.len));
+	strbuf_add(out, zstd ? packed.s : raw.s, zstd ? packed.len : raw.len);
 	if (raw.err && !out->err)
 		out->err = raw.err;
 	strbuf_release(&raw);
 	strbuf_release(&packed);
 }
 
-/* Fills b->mem with the raw form. */
-static int unpack(const void *p, size_t n, struct batch *b, struct err *e)
+void batch_encode(struct strbuf *out, const struct batch *b, const struct row *rows, size_t n)
 {
-	struct reader r = reader_of(p, n);
-	struct slice m = read_bytes(&r, sizeof(magic)), body;
-	uint8_t flags = read_u8(&r);
-	uint32_t raw_len = read_u32(&r), crc = read_u32(&r);
+	struct strbuf rest;
+	uint8_t flags;
 
-	body = read_bytes(&r, reader_left(&r));
-	if (r.err || memcmp(m.p, magic, 3))
-		return err_set(e, -EBADMSG, "payload: no batch");
-	if (m.p[3] != magic[3])
-		return err_set(e, -EBADMSG, "payload: version %d is not known here", m.p[3]);
-	if (flags & ~FLAG_ZSTD || raw_len > BATCH_RAW_MAX)
+	strbuf_init(&rest, out->max);
+	put_tables(&rest, b, &flags);
+	columns_encode(&rest, rows, n, b->n_series, NULL, COLUMNS_FAST);
+	strbuf_add(out, magic, sizeof(magic));
+	strbuf_add_u8(out, flags);
+	strbuf_add_u32(out, crc32c(rest.s, rest.len));
+	strbuf_add(out, rest.s, rest.len);
+	if (rest.err && !out->err)
+		out->err = rest.err;
+	strbuf_release(&rest);
+}
+
+/* Fills b->mem with the tables; r stands behind them then. */
+static int unpack_tables(struct reader *r, uint8_t flags, struct batch *b, struct err *e)
+{
+	uint32_t raw_len = read_u32(r), packed_len = read_u32(r);
+	struct slice packed = read_bytes(r, packed_len);
+
+	if (r->err || raw_len > BATCH_RAW_MAX)
 		return err_set(e, -EBADMSG, "payload: bad header");
-	if (crc32c(body.p, body.len) != crc)
-		return err_set(e, -EBADMSG, "payload: checksum mismatch");
 	strbuf_init(&b->mem, raw_len + 1);
 	if (!(flags & FLAG_ZSTD))
-		strbuf_add_slice(&b->mem, body);
-	else if (decompress_zstd(&b->mem, body.p, body.len, raw_len))
+		strbuf_add_slice(&b->mem, packed);
+	else if (decompress_zstd(&b->mem, packed.p, packed.len, raw_len))
 		return err_set(e, -EBADMSG, "payload: damaged compression");
 	if (b->mem.err || b->mem.len != raw_len)
 		return err_set(e, -EBADMSG, "payload: length mismatch");
+	return 0;
+}
+
+static int open_payload(struct reader *r, uint8_t *ret_flags, struct err *e)
+{
+	struct slice m = read_bytes(r, sizeof(magic));
+	uint8_t flags = read_u8(r);
+	uint32_t crc = read_u32(r);
+
+	if (r->err || memcmp(m.p, magic, 3))
+		return err_set(e, -EBADMSG, "payload: no batch");
+	if (m.p[3] != magic[3])
+		return err_set(e, -EBADMSG, "payload: version %d is not known here", m.p[3]);
+	if (flags & ~FLAG_ZSTD)
+		return err_set(e, -EBADMSG, "payload: bad header");
+	if (crc32c(r->p, reader_left(r)) != crc)
+		return err_set(e, -EBADMSG, "payload: checksum mismatch");
+	*ret_flags = flags;
 	return 0;
 }
 
@@ -149,19 +172,23 @@ static bool is_all_text(const struct batch *b)
 
 int batch_decode(const void *p, size_t n, struct batch *ret, struct err *e)
 {
-	struct reader r;
+	struct reader r = reader_of(p, n), tables;
+	uint8_t flags = 0;
 	int err;
 
 	batch_release(ret);
-	err = unpack(p, n, ret, e);
+	err = open_payload(&r, &flags, e);
+	if (!err)
+		err = unpack_tables(&r, flags, ret, e);
 	if (err)
 		return err;
-	r = reader_of(ret->mem.s, ret->mem.len);
-	if (decode_tables(&r, ret))
+	tables = reader_of(ret->mem.s, ret->mem.len);
+	if (decode_tables(&tables, ret) || reader_left(&tables))
 		return err_set(e, -EBADMSG, "payload: damaged tables");
 	if (!is_all_text(ret))
 		return err_set(e, -EBADMSG, "payload: a name is not UTF-8 text");
-	if (columns_decode(&r, ret->n_series, ret->n_attributions, BATCH_ROWS_MAX, &ret->rows))
+	if (columns_decode(&r, ret->n_series, ret->n_attributions, BATCH_ROWS_MAX, NULL,
+			   &ret->rows))
 		return err_set(e, -EBADMSG, "payload: damaged columns");
 	if (reader_left(&r))
 		return err_set(e, -EBADMSG, "payload: %zu bytes too many", reader_left(&r));

@@ -2,12 +2,12 @@
  *
  * Payload, version 1:
  *	4  "gtb\1"
- *	u8 flags (1: zstd)   u32 raw length   u32 CRC-32C of what follows
- *	raw or zstd of:
+ *	u8 flags (1: zstd)   u32 CRC-32C of what follows
+ *	u32 length of the tables   u32 bytes that they take here; raw, or one zstd frame:
  *	    lstr host
  *	    varint series,       each: lstr gpu, metric, device, model, driver, labels
  *	    varint attributions, each: lstr uuid, container, pod, namespace
- *	    columns (columns.h)
+ *	columns (columns.h), without hints
  * Little-endian. Names are the source's own text, not encoded: UTF-8 without NULs. labels is
  * canonical (labels.h). */
 #ifndef GPUTEL_BATCH_H

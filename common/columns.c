@@ -1,345 +1,83 @@
 #include "columns.h"
 
-#include "map.h"
+#include "values.h"
 
-enum mode { MODE_CONST, MODE_DECIMAL, MODE_DICTIONARY };
-enum style { STYLE_FIXED, STYLE_TRIMMED };
-enum { ORDER_MAX = 2, SCALE_MAX = 18, DIGITS_MAX = 18 };
+enum { UNIT_BITS = 4 };
 
-/* ---- index columns: predicted, with exceptions ---------------------------------------------- */
+static const int64_t pow10_i64[] = {1,      10,      100,      1000,      10000,
+				    100000, 1000000, 10000000, 100000000, 1000000000};
 
-/* Collects (gap, actual) pairs; the count goes in front, so they are gathered apart. */
-struct exceptions {
-	struct strbuf body;
-	uint64_t n;
-	size_t last;
+/* ---- prediction: what both sides know of the rows so far ------------------------------------- */
+
+/* The series that follow one another. */
+struct sequence {
+	uint32_t *next, series, prev;
 };
 
-static void exceptions_init(struct exceptions *x)
+static void sequence_init(struct sequence *q, uint32_t series)
 {
-	*x = (struct exceptions){0};
-	strbuf_init(&x->body, SIZE_MAX);
-}
-
-static void exceptions_add(struct exceptions *x, size_t row, uint64_t actual)
-{
-	strbuf_add_varint(&x->body, row - x->last);
-	strbuf_add_varint(&x->body, actual);
-	x->last = row;
-	x->n++;
-}
-
-static void exceptions_flush(struct exceptions *x, struct strbuf *out)
-{
-	strbuf_add_varint(out, x->n);
-	strbuf_add(out, x->body.s, x->body.len);
-	strbuf_release(&x->body);
-}
-
-static void encode_series(struct strbuf *out, const struct row *rows, size_t n, uint32_t series)
-{
-	uint32_t *next = xmalloc(series * sizeof(*next)), prev = series - 1;
-	struct exceptions x;
-
+	*q = (struct sequence){xmalloc(series * sizeof(*q->next)), series, series - 1};
 	for (uint32_t s = 0; s < series; s++)
-		next[s] = (s + 1) % series;
-	exceptions_init(&x);
-	for (size_t i = 0; i < n; i++) {
-		if (next[prev] != rows[i].series)
-			exceptions_add(&x, i, rows[i].series);
-		next[prev] = rows[i].series;
-		prev = rows[i].series;
-	}
-	exceptions_flush(&x, out);
-	free(next);
+		q->next[s] = s + 1 < series ? s + 1 : 0;
 }
 
-static void encode_attributions(struct strbuf *out, const struct row *rows, size_t n,
-				uint32_t series)
+static uint32_t sequence_predict(const struct sequence *q)
 {
-	uint32_t *last = xcalloc(series, sizeof(*last)); /* attribution + 1; 0: none yet */
-	uint32_t prev = 0;
-	struct exceptions x;
-
-	exceptions_init(&x);
-	for (size_t i = 0; i < n; i++) {
-		uint32_t a = rows[i].attribution, *l = &last[rows[i].series];
-
-		if ((*l ? *l - 1 : prev) != a)
-			exceptions_add(&x, i, a);
-		*l = a + 1;
-		prev = a;
-	}
-	exceptions_flush(&x, out);
-	free(last);
+	return q->next[q->prev];
 }
 
-static void encode_digits(struct strbuf *out, const struct row *rows, size_t n)
+static void sequence_push(struct sequence *q, uint32_t s)
 {
-	struct exceptions x;
-	uint8_t prev = 0;
-
-	exceptions_init(&x);
-	for (size_t i = 0; i < n; i++) {
-		if (rows[i].time.digits != prev)
-			exceptions_add(&x, i, rows[i].time.digits);
-		prev = rows[i].time.digits;
-	}
-	exceptions_flush(&x, out);
+	q->next[q->prev] = s;
+	q->prev = s;
 }
 
-static const int64_t pow10_i64[] = {1LL,
-				    10LL,
-				    100LL,
-				    1000LL,
-				    10000LL,
-				    100000LL,
-				    1000000LL,
-				    10000000LL,
-				    100000000LL,
-				    1000000000LL,
-				    10000000000LL,
-				    100000000000LL,
-				    1000000000000LL,
-				    10000000000000LL,
-				    100000000000000LL,
-				    1000000000000000LL,
-				    10000000000000000LL,
-				    100000000000000000LL,
-				    1000000000000000000LL};
-
-static void encode_times(struct strbuf *out, const struct row *rows, size_t n)
-{
-	int64_t unit, prev = 0;
-	uint8_t digits = 0;
-
-	for (size_t i = 0; i < n; i++)
-		digits = MAX(digits, rows[i].time.digits);
-	unit = pow10_i64[9 - digits];
-	strbuf_add_u8(out, 9 - digits);
-	for (size_t i = 0; i < n; i++) {
-		int64_t t = rows[i].time.ns / unit;
-
-		strbuf_add_zigzag(out, t - prev);
-		prev = t;
-	}
-}
-
-/* ---- decimals -------------------------------------------------------------------------------- */
-
-struct decimal {
-	int64_t mantissa;
-	int scale; /* fraction digits */
+/* Who the series belonged to. */
+struct owners {
+	uint32_t *last, prev; /* last: attribution + 1; 0: none yet */
 };
 
-/* Text that a (mantissa, scale) reproduces to the byte: -?(0|[1-9][0-9]*)(\.[0-9]+)?, at most 18
- * digits, no negative zero. */
-static bool decimal_parse(struct slice s, struct decimal *ret)
+static uint32_t owners_predict(const struct owners *o, uint32_t series)
 {
-	const char *p = s.p, *end = s.p + s.len, *whole;
-	bool negative = p < end && *p == '-';
-	uint64_t m = 0;
-	int digits = 0, scale = 0;
-
-	p += negative;
-	for (whole = p; p < end && *p >= '0' && *p <= '9'; p++, digits++)
-		m = m * 10 + (uint64_t)(*p - '0');
-	if (p == whole || digits > DIGITS_MAX || (*whole == '0' && p - whole > 1))
-		return false;
-	if (p < end) {
-		if (*p++ != '.' || p == end)
-			return false;
-		for (; p < end && *p >= '0' && *p <= '9' && digits <= DIGITS_MAX;
-		     p++, digits++, scale++)
-			m = m * 10 + (uint64_t)(*p - '0');
-	}
-	if (p < end || digits > DIGITS_MAX || (negative && m == 0))
-		return false;
-	*ret = (struct decimal){negative ? -(int64_t)m : (int64_t)m, scale};
-	return true;
+	return o->last[series] ? o->last[series] - 1 : o->prev;
 }
 
-/* Writes mantissa / 10^scale with exactly scale fraction digits, or with trailing zeros (and a bare
- * point) cut. buf holds at least 24 bytes. */
-static size_t decimal_format(int64_t mantissa, int scale, enum style style, char *buf)
+static void owners_push(struct owners *o, uint32_t series, uint32_t a)
 {
-	char tmp[24], *p = tmp + sizeof(tmp), *q = buf;
-	uint64_t m = mantissa < 0 ? -(uint64_t)mantissa : (uint64_t)mantissa;
-	int left = scale;
-
-	while (style == STYLE_TRIMMED && left > 0 && m % 10 == 0) {
-		m /= 10;
-		left--;
-	}
-	for (int i = 0; i < left || m || i <= left; i++) {
-		if (i == left && left)
-			*--p = '.';
-		*--p = (char)('0' + m % 10);
-		m /= 10;
-	}
-	if (mantissa < 0)
-		*q++ = '-';
-	memcpy(q, p, (size_t)(tmp + sizeof(tmp) - p));
-	return (size_t)(q - buf) + (size_t)(tmp + sizeof(tmp) - p);
+	o->last[series] = a + 1;
+	o->prev = a;
 }
 
-/* ---- value columns --------------------------------------------------------------------------- */
-
-/* How one series' values are best written as integers, and which do not fit. */
-struct plan {
-	enum style style;
-	int scale;
-	size_t exceptions;
+/* Scrapes: runs of rows in which no series repeats. Times are in units and wrap. */
+struct scrapes {
+	struct scrape_series {
+		uint64_t seen, offset; /* seen: number of the scrape, from 1 */
+	} * series;
+	uint64_t n, offset; /* that of the row before */
 };
 
-static bool fits(struct slice v, const struct plan *p, int64_t *ret)
+static void scrapes_init(struct scrapes *s, uint32_t series)
 {
-	struct decimal d;
-	char back[32];
-
-	if (!decimal_parse(v, &d))
-		return false;
-	if (p->style == STYLE_FIXED && d.scale != p->scale)
-		return false;
-	if (d.scale > p->scale || d.scale < p->scale - SCALE_MAX)
-		return false;
-	if (__builtin_mul_overflow(d.mantissa, pow10_i64[p->scale - d.scale], &d.mantissa) ||
-	    llabs(d.mantissa) >= pow10_i64[DIGITS_MAX])
-		return false;
-	if (p->style == STYLE_TRIMMED && d.scale &&
-	    !slice_eq(v,
-		      (struct slice){back, decimal_format(d.mantissa, p->scale, p->style, back)}))
-		return false;
-	*ret = d.mantissa;
-	return true;
+	*s = (struct scrapes){xcalloc(series, sizeof(*s->series)), 0, 0};
 }
 
-static void make_plan(const struct slice *v, size_t n, struct plan *ret)
+/* Whether a row of the series starts a scrape. *ret_offset is the one to expect. */
+static bool scrapes_next(struct scrapes *s, uint32_t series, uint64_t *ret_offset)
 {
-	size_t by_scale[SCALE_MAX + 1] = {0}, decimals = 0, best = 0;
-	int top = 0;
-	int64_t m;
+	struct scrape_series *one = &s->series[series];
+	bool starts = !s->n || one->seen == s->n;
 
-	for (size_t i = 0; i < n; i++) {
-		struct decimal d;
-
-		if (!decimal_parse(v[i], &d))
-			continue;
-		decimals++;
-		by_scale[d.scale]++;
-		top = MAX(top, d.scale);
-	}
-	for (int s = 0; s <= top; s++)
-		if (by_scale[s] > by_scale[best])
-			best = (size_t)s;
-	*ret = (struct plan){STYLE_FIXED, (int)best, 0};
-	if (by_scale[best] < decimals)
-		*ret = (struct plan){STYLE_TRIMMED, top, 0};
-	for (size_t i = 0; i < n; i++)
-		ret->exceptions += !fits(v[i], ret, &m);
+	if (!one->seen)
+		one->offset = s->offset;
+	*ret_offset = one->offset;
+	s->n += starts;
+	one->seen = s->n;
+	return starts;
 }
 
-static size_t zigzag_len(int64_t v)
+static void scrapes_push(struct scrapes *s, uint32_t series, uint64_t offset)
 {
-	return (size_t)(70 - __builtin_clzll(zigzag(v) | 1)) / 7;
-}
-
-/* The k-th difference of x at i, x[-1] and x[-2] being 0. Wraps; the decoder wraps back. */
-static int64_t difference(const int64_t *x, size_t i, int order)
-{
-	uint64_t a = (uint64_t)x[i], b = i > 0 ? (uint64_t)x[i - 1] : 0,
-		 c = i > 1 ? (uint64_t)x[i - 2] : 0;
-
-	return (int64_t)(order == 0 ? a : order == 1 ? a - b : a - 2 * b + c);
-}
-
-static int best_order(const int64_t *x, size_t n)
-{
-	size_t cost[ORDER_MAX + 1] = {0};
-	int best = 0;
-
-	for (int order = 0; order <= ORDER_MAX; order++) {
-		for (size_t i = 0; i < n; i++)
-			cost[order] += zigzag_len(difference(x, i, order));
-		if (cost[order] < cost[best])
-			best = order;
-	}
-	return best;
-}
-
-static void encode_decimals(struct strbuf *out, const struct slice *v, size_t n,
-			    const struct plan *plan)
-{
-	int64_t *x = xmalloc(n * sizeof(*x)), prev = 0;
-	size_t last = 0;
-	int order;
-
-	for (size_t i = 0; i < n; i++) {
-		if (!fits(v[i], plan, &x[i]))
-			x[i] = prev;
-		prev = x[i];
-	}
-	order = best_order(x, n);
-	strbuf_add_u8(out, MODE_DECIMAL);
-	strbuf_add_u8(out, (uint8_t)plan->scale);
-	strbuf_add_u8(out, plan->style);
-	strbuf_add_u8(out, (uint8_t)order);
-	for (size_t i = 0; i < n; i++)
-		strbuf_add_zigzag(out, difference(x, i, order));
-	strbuf_add_varint(out, plan->exceptions);
-	for (size_t i = 0; i < n && plan->exceptions; i++) {
-		if (fits(v[i], plan, &prev))
-			continue;
-		strbuf_add_varint(out, i - last);
-		strbuf_add_lstr(out, v[i]);
-		last = i;
-	}
-	free(x);
-}
-
-static void encode_dictionary(struct strbuf *out, const struct slice *v, size_t n)
-{
-	struct map index = MAP_INIT;
-	struct strbuf words, ids;
-
-	strbuf_init(&words, SIZE_MAX);
-	strbuf_init(&ids, SIZE_MAX);
-	for (size_t i = 0; i < n; i++) {
-		uintptr_t id = (uintptr_t)map_get(&index, v[i].p, v[i].len);
-
-		if (!id) {
-			id = map_count(&index) + 1;
-			map_put(&index, v[i].p, v[i].len, (void *)id);
-			strbuf_add_lstr(&words, v[i]);
-		}
-		strbuf_add_varint(&ids, id - 1);
-	}
-	strbuf_add_u8(out, MODE_DICTIONARY);
-	strbuf_add_varint(out, map_count(&index));
-	strbuf_add(out, words.s, words.len);
-	strbuf_add(out, ids.s, ids.len);
-	strbuf_release(&words);
-	strbuf_release(&ids);
-	map_release(&index);
-}
-
-static void encode_values(struct strbuf *out, const struct slice *v, size_t n)
-{
-	struct plan plan;
-	size_t same = 1;
-
-	while (same < n && slice_eq(v[0], v[same]))
-		same++;
-	if (same == n) {
-		strbuf_add_u8(out, MODE_CONST);
-		strbuf_add_lstr(out, v[0]);
-		return;
-	}
-	make_plan(v, n, &plan);
-	if (plan.exceptions * 4 > n)
-		encode_dictionary(out, v, n);
-	else
-		encode_decimals(out, v, n, &plan);
+	s->series[series].offset = s->offset = offset;
 }
 
 /* Rows in order of series, keeping their order within one: a counting sort. starts has series + 1
@@ -360,266 +98,350 @@ static void gather(const struct row *rows, size_t n, uint32_t series, size_t *st
 	free(at);
 }
 
-void columns_encode(struct strbuf *out, const struct row *rows, size_t n, uint32_t series)
+static struct slice hint_of(const struct columns_hints *hints, uint32_t series)
+{
+	return hints && hints->values ? hints->values[series] : (struct slice){"", 0};
+}
+
+static int64_t base_of(const struct columns_hints *hints)
+{
+	return hints ? hints->base_ns : 0;
+}
+
+/* ---- series, attributions and digits --------------------------------------------------------- */
+
+static void encode_series(struct range_encoder *e, struct exceptions *x, const struct row *rows,
+			  size_t n, uint32_t series)
+{
+	struct sequence q;
+
+	sequence_init(&q, series);
+	exceptions_begin(x);
+	for (size_t i = 0; i < n; i++) {
+		if (sequence_predict(&q) != rows[i].series) {
+			exceptions_add(x, e, i);
+			encode_number(e, &x->value, rows[i].series);
+		}
+		sequence_push(&q, rows[i].series);
+	}
+	exceptions_end(x, e);
+	free(q.next);
+}
+
+static int decode_series(struct range_decoder *d, struct exceptions *x, struct row *rows, size_t n,
+			 uint32_t series)
+{
+	struct sequence q;
+	int err = 0;
+
+	sequence_init(&q, series);
+	exceptions_open(x, d);
+	for (size_t i = 0; i < n && !err; i++) {
+		uint64_t s = sequence_predict(&q);
+
+		if (i == x->next) {
+			s = (uint64_t)decode_number(d, &x->value);
+			exceptions_step(x, d);
+		}
+		if (s >= series) {
+			err = -EBADMSG;
+			break;
+		}
+		rows[i].series = (uint32_t)s;
+		sequence_push(&q, rows[i].series);
+	}
+	free(q.next);
+	return err;
+}
+
+static void encode_attributions(struct range_encoder *e, struct exceptions *x,
+				const struct row *rows, size_t n, uint32_t series)
+{
+	struct owners o = {xcalloc(series, sizeof(*o.last)), 0};
+
+	exceptions_begin(x);
+	for (size_t i = 0; i < n; i++) {
+		const struct row *row = &rows[i];
+
+		if (owners_predict(&o, row->series) != row->attribution) {
+			exceptions_add(x, e, i);
+			encode_number(e, &x->value, row->attribution);
+		}
+		owners_push(&o, row->series, row->attribution);
+	}
+	exceptions_end(x, e);
+	free(o.last);
+}
+
+static int decode_attributions(struct range_decoder *d, struct exceptions *x, struct row *rows,
+			       size_t n, uint32_t series, uint32_t attributions)
+{
+	struct owners o = {xcalloc(series, sizeof(*o.last)), 0};
+	int err = 0;
+
+	exceptions_open(x, d);
+	for (size_t i = 0; i < n && !err; i++) {
+		uint64_t a = owners_predict(&o, rows[i].series);
+
+		if (i == x->next) {
+			a = (uint64_t)decode_number(d, &x->value);
+			exceptions_step(x, d);
+		}
+		if (a >= attributions) {
+			err = -EBADMSG;
+			break;
+		}
+		rows[i].attribution = (uint32_t)a;
+		owners_push(&o, rows[i].series, rows[i].attribution);
+	}
+	free(o.last);
+	return err;
+}
+
+static void encode_digits(struct range_encoder *e, struct exceptions *x, const struct row *rows,
+			  size_t n)
+{
+	uint8_t prev = 0;
+
+	exceptions_begin(x);
+	for (size_t i = 0; i < n; i++) {
+		if (rows[i].time.digits == prev)
+			continue;
+		prev = rows[i].time.digits;
+		exceptions_add(x, e, i);
+		encode_number(e, &x->value, prev);
+	}
+	exceptions_end(x, e);
+}
+
+static int decode_digits(struct range_decoder *d, struct exceptions *x, struct row *rows, size_t n)
+{
+	uint64_t digits = 0;
+
+	exceptions_open(x, d);
+	for (size_t i = 0; i < n; i++) {
+		if (i == x->next) {
+			digits = (uint64_t)decode_number(d, &x->value);
+			exceptions_step(x, d);
+		}
+		if (digits > 9)
+			return -EBADMSG;
+		rows[i].time.digits = (uint8_t)digits;
+	}
+	return 0;
+}
+
+/* ---- times ----------------------------------------------------------------------------------- */
+
+static int finest_unit(const struct row *rows, size_t n)
+{
+	uint8_t digits = 0;
+
+	for (size_t i = 0; i < n; i++)
+		digits = MAX(digits, rows[i].time.digits);
+	return 9 - digits;
+}
+
+/* The times of the scrapes into ret; returns how many there are. */
+static size_t list_scrapes(const struct row *rows, size_t n, uint32_t series, int64_t unit,
+			   int64_t *ret)
+{
+	struct scrapes s;
+
+	scrapes_init(&s, series);
+	for (size_t i = 0; i < n; i++) {
+		uint64_t t = (uint64_t)(rows[i].time.ns / unit), offset;
+
+		if (scrapes_next(&s, rows[i].series, &offset))
+			ret[s.n - 1] = (int64_t)(t - offset);
+		scrapes_push(&s, rows[i].series, t - (uint64_t)ret[s.n - 1]);
+	}
+	free(s.series);
+	return s.n;
+}
+
+static void encode_offsets(struct range_encoder *e, struct exceptions *x, const struct row *rows,
+			   size_t n, uint32_t series, int64_t unit, const int64_t *times)
+{
+	struct scrapes s;
+
+	scrapes_init(&s, series);
+	exceptions_begin(x);
+	for (size_t i = 0; i < n; i++) {
+		uint64_t t = (uint64_t)(rows[i].time.ns / unit), expected, offset;
+		bool starts = scrapes_next(&s, rows[i].series, &expected);
+
+		offset = t - (uint64_t)times[s.n - 1];
+		if (!starts && offset != expected) {
+			exceptions_add(x, e, i);
+			encode_number(e, &x->value, (int64_t)(offset - expected));
+		}
+		scrapes_push(&s, rows[i].series, offset);
+	}
+	exceptions_end(x, e);
+	free(s.series);
+}
+
+static void encode_times(struct range_encoder *e, struct values_codec *c, const struct row *rows,
+			 size_t n, uint32_t series, int64_t unit, int64_t base_ns)
+{
+	int64_t *times = xmalloc(n * sizeof(*times));
+	size_t scrapes = list_scrapes(rows, n, series, unit, times);
+	struct integers_plan plan;
+
+	encode_number(e, &c->words, (int64_t)scrapes);
+	integers_make_plan(times, scrapes, true, &plan);
+	integers_encode(e, &c->integers, times, scrapes, base_ns / unit, &plan);
+	encode_offsets(e, &c->exceptions, rows, n, series, unit, times);
+	free(times);
+}
+
+static int decode_offsets(struct range_decoder *d, struct exceptions *x, struct row *rows, size_t n,
+			  uint32_t series, int64_t unit, const int64_t *times, size_t scrapes)
+{
+	struct scrapes s;
+	int err = 0;
+
+	scrapes_init(&s, series);
+	exceptions_open(x, d);
+	for (size_t i = 0; i < n && !err; i++) {
+		uint64_t offset, t;
+
+		scrapes_next(&s, rows[i].series, &offset);
+		if (s.n > scrapes) {
+			err = -EBADMSG;
+			break;
+		}
+		if (i == x->next) {
+			offset += (uint64_t)decode_number(d, &x->value);
+			exceptions_step(x, d);
+		}
+		t = (uint64_t)times[s.n - 1] + offset;
+		if (t > INT64_MAX || __builtin_mul_overflow((int64_t)t, unit, &rows[i].time.ns))
+			err = -EBADMSG;
+		scrapes_push(&s, rows[i].series, offset);
+	}
+	free(s.series);
+	return err;
+}
+
+static int decode_times(struct range_decoder *d, struct values_codec *c, struct row *rows, size_t n,
+			uint32_t series, int64_t unit, int64_t base_ns)
+{
+	uint64_t scrapes = (uint64_t)decode_number(d, &c->words);
+	int64_t *times;
+	int err;
+
+	if (!scrapes || scrapes > n)
+		return -EBADMSG;
+	times = xmalloc(scrapes * sizeof(*times));
+	integers_decode(d, &c->integers, times, scrapes, base_ns / unit);
+	err = decode_offsets(d, &c->exceptions, rows, n, series, unit, times, scrapes);
+	free(times);
+	return err;
+}
+
+/* ---- values ---------------------------------------------------------------------------------- */
+
+static void encode_values(struct range_encoder *e, struct values_codec *c, const struct row *rows,
+			  size_t n, uint32_t series, const struct columns_hints *hints,
+			  enum columns_effort effort)
 {
 	size_t *starts = xmalloc((series + 1) * sizeof(*starts));
-	uint32_t *order = xmalloc((n + 1) * sizeof(*order));
-	struct slice *values = xmalloc((n + 1) * sizeof(*values));
+	uint32_t *order = xmalloc(n * sizeof(*order));
+	struct slice *values = xmalloc(n * sizeof(*values));
 
-	strbuf_add_varint(out, n);
-	strbuf_add_varint(out, series);
-	if (n) {
-		encode_series(out, rows, n, series);
-		encode_attributions(out, rows, n, series);
-		encode_digits(out, rows, n);
-		encode_times(out, rows, n);
-		gather(rows, n, series, starts, order);
-		for (size_t i = 0; i < n; i++)
-			values[i] = rows[order[i]].value;
-		for (uint32_t s = 0; s < series; s++)
-			if (starts[s + 1] > starts[s])
-				encode_values(out, values + starts[s], starts[s + 1] - starts[s]);
-	}
+	gather(rows, n, series, starts, order);
+	for (size_t i = 0; i < n; i++)
+		values[i] = rows[order[i]].value;
+	for (uint32_t s = 0; s < series; s++)
+		if (starts[s + 1] > starts[s])
+			values_encode(c, e, values + starts[s], starts[s + 1] - starts[s],
+				      hint_of(hints, s), effort);
 	free(values);
 	free(order);
 	free(starts);
 }
 
-/* ---- decoding -------------------------------------------------------------------------------- */
-
-/* Walks an exception column in step with the rows. */
-struct exception_reader {
-	uint64_t left;
-	size_t next;
-	uint64_t value;
-	struct reader r;
-};
-
-static void exception_next(struct exception_reader *x)
-{
-	if (!x->left)
-		return;
-	x->left--;
-	x->next += read_varint(&x->r);
-	x->value = read_varint(&x->r);
-	if (x->r.err)
-		x->left = 0;
-	x->left++; /* counts the one that stands ready */
-}
-
-/* Starts on the column at r and moves r behind it. */
-static int exception_open(struct exception_reader *x, struct reader *r)
-{
-	uint64_t n = read_varint(r);
-
-	*x = (struct exception_reader){.left = n, .r = *r};
-	if (r->err || n > reader_left(r) / 2)
-		return -EBADMSG;
-	for (uint64_t i = 0; i < 2 * n; i++)
-		read_varint(r);
-	if (r->err)
-		return -EBADMSG;
-	exception_next(x);
-	return 0;
-}
-
-static uint64_t exception_at(struct exception_reader *x, size_t row, uint64_t predicted)
-{
-	if (!x->left || x->next != row)
-		return predicted;
-	predicted = x->value;
-	x->left--;
-	exception_next(x);
-	return predicted;
-}
-
-static int decode_series(struct reader *r, struct row *rows, size_t n, uint32_t series)
-{
-	uint32_t *next = xmalloc(series * sizeof(*next)), prev = series - 1;
-	struct exception_reader x;
-	int err = exception_open(&x, r);
-
-	for (uint32_t s = 0; s < series; s++)
-		next[s] = (s + 1) % series;
-	for (size_t i = 0; i < n && !err; i++) {
-		uint64_t s = exception_at(&x, i, next[prev]);
-
-		if (s >= series) {
-			err = -EBADMSG;
-			break;
-		}
-		rows[i].series = next[prev] = (uint32_t)s;
-		prev = (uint32_t)s;
-	}
-	free(next);
-	return err;
-}
-
-static int decode_attributions(struct reader *r, struct row *rows, size_t n, uint32_t series,
-			       uint32_t attributions)
-{
-	uint32_t *last = xcalloc(series, sizeof(*last)), prev = 0;
-	struct exception_reader x;
-	int err = exception_open(&x, r);
-
-	for (size_t i = 0; i < n && !err; i++) {
-		uint32_t *l = &last[rows[i].series];
-		uint64_t a = exception_at(&x, i, *l ? *l - 1 : prev);
-
-		if (a >= attributions) {
-			err = -EBADMSG;
-			break;
-		}
-		rows[i].attribution = prev = (uint32_t)a;
-		*l = prev + 1;
-	}
-	free(last);
-	return err;
-}
-
-static int decode_times(struct reader *r, struct row *rows, size_t n)
-{
-	struct exception_reader x;
-	uint64_t digits = 0;
-	int64_t t = 0, ns;
-	uint8_t unit;
-	int err = exception_open(&x, r);
-
-	for (size_t i = 0; i < n && !err; i++) {
-		digits = exception_at(&x, i, digits);
-		if (digits > 9)
-			err = -EBADMSG;
-		rows[i].time.digits = (uint8_t)digits;
-	}
-	unit = read_u8(r);
-	if (err || unit > 9)
-		return -EBADMSG;
-	for (size_t i = 0; i < n; i++) {
-		if (__builtin_add_overflow(t, read_zigzag(r), &t) ||
-		    __builtin_mul_overflow(t, pow10_i64[unit], &ns) || ns < 0)
-			return -EBADMSG;
-		rows[i].time.ns = ns;
-	}
-	return r->err;
-}
-
-static int put_value(struct rows *t, struct row *row, const char *p, size_t len)
-{
-	/* The offset for now: the buffer may move until the last value is in. */
-	row->value = (struct slice){(const char *)(uintptr_t)t->text.len, len};
-	strbuf_add(&t->text, p, len);
-	return t->text.err;
-}
-
-static int decode_const(struct reader *r, struct rows *t, const uint32_t *order, size_t n)
-{
-	struct slice v = read_lstr(r);
-	size_t at = t->text.len;
-
-	if (r->err || v.len > VALUE_MAX)
-		return -EBADMSG;
-	strbuf_add(&t->text, v.p, v.len);
-	for (size_t i = 0; i < n; i++)
-		t->rows[order[i]].value = (struct slice){(const char *)(uintptr_t)at, v.len};
-	return t->text.err;
-}
-
-static int decode_dictionary(struct reader *r, struct rows *t, const uint32_t *order, size_t n)
-{
-	uint64_t words = read_varint(r);
-	struct slice *dict;
-	int err = 0;
-
-	if (r->err || !words || words > n || words > reader_left(r))
-		return -EBADMSG;
-	dict = xmalloc(words * sizeof(*dict));
-	for (uint64_t i = 0; i < words && !err; i++) {
-		dict[i] = read_lstr(r);
-		if (r->err || dict[i].len > VALUE_MAX)
-			err = -EBADMSG;
-	}
-	for (size_t i = 0; i < n && !err; i++) {
-		uint64_t w = read_varint(r);
-
-		err = r->err || w >= words
-			      ? -EBADMSG
-			      : put_value(t, &t->rows[order[i]], dict[w].p, dict[w].len);
-	}
-	free(dict);
-	return err;
-}
-
-static int decode_decimal_exceptions(struct reader *r, struct rows *t, const uint32_t *order,
-				     size_t n)
-{
-	uint64_t count = read_varint(r);
-	size_t at = 0;
-
-	if (r->err || count > n)
-		return -EBADMSG;
-	for (; count > 0; count--) {
-		struct slice v;
-
-		at += read_varint(r);
-		v = read_lstr(r);
-		if (r->err || at >= n || v.len > VALUE_MAX ||
-		    put_value(t, &t->rows[order[at]], v.p, v.len))
-			return -EBADMSG;
-	}
-	return 0;
-}
-
-static int decode_decimals(struct reader *r, struct rows *t, const uint32_t *order, size_t n)
-{
-	uint8_t scale = read_u8(r), style = read_u8(r), diff = read_u8(r);
-	uint64_t a = 0, b = 0; /* the two values before */
-	char buf[32];
-
-	if (r->err || scale > SCALE_MAX || style > STYLE_TRIMMED || diff > ORDER_MAX)
-		return -EBADMSG;
-	for (size_t i = 0; i < n; i++) {
-		uint64_t d = (uint64_t)read_zigzag(r);
-		uint64_t v = diff == 0 ? d : diff == 1 ? d + a : d + 2 * a - b;
-
-		b = a;
-		a = v;
-		if (r->err || (int64_t)v <= -pow10_i64[18] || (int64_t)v >= pow10_i64[18] ||
-		    put_value(t, &t->rows[order[i]], buf,
-			      decimal_format((int64_t)v, scale, style, buf)))
-			return -EBADMSG;
-	}
-	return decode_decimal_exceptions(r, t, order, n);
-}
-
-static int decode_values(struct reader *r, struct rows *t, const uint32_t *order, size_t n)
-{
-	switch (read_u8(r)) {
-	case MODE_CONST:
-		return decode_const(r, t, order, n);
-	case MODE_DECIMAL:
-		return decode_decimals(r, t, order, n);
-	case MODE_DICTIONARY:
-		return decode_dictionary(r, t, order, n);
-	default:
-		return -EBADMSG;
-	}
-}
-
-static int decode_all_values(struct reader *r, struct rows *t, uint32_t series)
+static int decode_values(struct range_decoder *d, struct values_codec *c, struct rows *t,
+			 uint32_t series, const struct columns_hints *hints)
 {
 	size_t *starts = xmalloc((series + 1) * sizeof(*starts));
-	uint32_t *order = xmalloc((t->n + 1) * sizeof(*order));
+	uint32_t *order = xmalloc(t->n * sizeof(*order));
 	int err = 0;
 
 	gather(t->rows, t->n, series, starts, order);
+	strbuf_reserve(&t->text, 1);
 	for (uint32_t s = 0; s < series && !err; s++)
 		if (starts[s + 1] > starts[s])
-			err = decode_values(r, t, order + starts[s], starts[s + 1] - starts[s]);
+			err = values_decode(c, d, t, order + starts[s], starts[s + 1] - starts[s],
+					    hint_of(hints, s));
 	for (size_t i = 0; i < t->n && !err; i++)
 		t->rows[i].value.p = t->text.s + (uintptr_t)t->rows[i].value.p;
 	free(order);
 	free(starts);
+	return err ? err : t->text.err;
+}
+
+/* ---- all of it ------------------------------------------------------------------------------- */
+
+static void encode_stream(struct strbuf *out, const struct row *rows, size_t n, uint32_t series,
+			  const struct columns_hints *hints, enum columns_effort effort)
+{
+	struct values_codec c;
+	struct range_encoder e;
+	int unit = finest_unit(rows, n);
+
+	values_init(&c, n, series);
+	range_encoder_init(&e, out);
+	range_encode_raw(&e, (uint64_t)unit, UNIT_BITS);
+	encode_series(&e, &c.exceptions, rows, n, series);
+	encode_attributions(&e, &c.exceptions, rows, n, series);
+	encode_digits(&e, &c.exceptions, rows, n);
+	encode_times(&e, &c, rows, n, series, pow10_i64[unit], base_of(hints));
+	encode_values(&e, &c, rows, n, series, hints, effort);
+	range_encoder_finish(&e);
+	values_release(&c);
+}
+
+static int decode_stream(struct slice stream, uint32_t series, uint32_t attributions,
+			 const struct columns_hints *hints, struct rows *t)
+{
+	struct values_codec c;
+	struct range_decoder d;
+	int unit, err;
+
+	values_init(&c, t->n, series);
+	range_decoder_init(&d, stream);
+	unit = (int)range_decode_raw(&d, UNIT_BITS);
+	err = unit > 9 ? -EBADMSG : decode_series(&d, &c.exceptions, t->rows, t->n, series);
+	if (!err)
+		err = decode_attributions(&d, &c.exceptions, t->rows, t->n, series, attributions);
+	if (!err)
+		err = decode_digits(&d, &c.exceptions, t->rows, t->n);
+	if (!err)
+		err = decode_times(&d, &c, t->rows, t->n, series, pow10_i64[unit], base_of(hints));
+	if (!err)
+		err = decode_values(&d, &c, t, series, hints);
+	values_release(&c);
 	return err;
+}
+
+void columns_encode(struct strbuf *out, const struct row *rows, size_t n, uint32_t series,
+		    const struct columns_hints *hints, enum columns_effort effort)
+{
+	struct strbuf stream;
+
+	strbuf_add_varint(out, n);
+	strbuf_add_varint(out, series);
+	if (!n)
+		return;
+	strbuf_init(&stream, out->max);
+	encode_stream(&stream, rows, n, series, hints, effort);
+	strbuf_add_lstr(out, (struct slice){stream.s, stream.len});
+	if (stream.err && !out->err)
+		out->err = stream.err;
+	strbuf_release(&stream);
 }
 
 static void rows_reserve(struct rows *t, size_t n)
@@ -631,9 +453,10 @@ static void rows_reserve(struct rows *t, size_t n)
 }
 
 int columns_decode(struct reader *r, uint32_t series, uint32_t attributions, size_t max_rows,
-		   struct rows *ret)
+		   const struct columns_hints *hints, struct rows *ret)
 {
 	uint64_t n = read_varint(r), own_series = read_varint(r);
+	struct slice stream;
 	int err;
 
 	if (!ret->text.max)
@@ -644,15 +467,12 @@ int columns_decode(struct reader *r, uint32_t series, uint32_t attributions, siz
 		return -EBADMSG;
 	if (!n)
 		return 0;
+	stream = read_lstr(r);
+	if (r->err)
+		return -EBADMSG;
 	rows_reserve(ret, n);
 	ret->n = n;
-	err = decode_series(r, ret->rows, n, series);
-	if (!err)
-		err = decode_attributions(r, ret->rows, n, series, attributions);
-	if (!err)
-		err = decode_times(r, ret->rows, n);
-	if (!err)
-		err = decode_all_values(r, ret, series);
+	err = decode_stream(stream, series, attributions, hints, ret);
 	if (err)
 		ret->n = 0;
 	return err ? -EBADMSG : 0;

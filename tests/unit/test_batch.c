@@ -319,24 +319,23 @@ TEST(random_bytes_are_no_batch)
 	hostile_bytes(&g, 20000, 200, check_refused, NULL);
 }
 
-/* A payload around body, whose checksum is right. */
-static struct strbuf with_header(uint8_t flags, uint32_t raw_len, const void *body, size_t n)
+/* A payload whose checksum is right; rest is what that is of. */
+static struct strbuf with_rest(uint8_t flags, const void *rest, size_t n)
 {
 	struct strbuf out;
 
-	strbuf_init(&out, 1 << 24);
+	strbuf_init(&out, 1 << 25);
 	strbuf_add(&out, "gtb\1", 4);
 	strbuf_add_u8(&out, flags);
-	strbuf_add_u32(&out, raw_len);
-	strbuf_add_u32(&out, crc32c(body, n));
-	strbuf_add(&out, body, n);
+	strbuf_add_u32(&out, crc32c(rest, n));
+	strbuf_add(&out, rest, n);
 	return out;
 }
 
 /* Whatever decodes indexes its own tables. */
 static void check_coherent(const uint8_t *p, size_t n, size_t at, void *arg)
 {
-	struct strbuf out = with_header(0, (uint32_t)n, p, n);
+	struct strbuf out = with_rest(0, p, n);
 	struct batch got = {0};
 	int r = batch_decode(out.s, out.len, &got, NULL);
 	bool good = r == 0 || r == -EBADMSG;
@@ -349,16 +348,23 @@ static void check_coherent(const uint8_t *p, size_t n, size_t at, void *arg)
 	strbuf_release(&out);
 }
 
+/* The rest of a payload, with its tables as they are. */
 static struct strbuf unpacked(const struct strbuf *payload)
 {
-	struct strbuf raw;
+	struct reader r = reader_of(payload->s + 9, payload->len - 9);
+	uint32_t raw_len = read_u32(&r), packed_len = read_u32(&r);
+	struct slice packed = read_bytes(&r, packed_len);
+	struct strbuf rest;
 
-	strbuf_init(&raw, 1 << 24);
+	strbuf_init(&rest, 1 << 24);
+	strbuf_add_u32(&rest, raw_len);
+	strbuf_add_u32(&rest, raw_len);
 	if (payload->s[4] & 1)
-		CHECK_EQ_INT(decompress_zstd(&raw, payload->s + 13, payload->len - 13, 1 << 24), 0);
+		CHECK_EQ_INT(decompress_zstd(&rest, packed.p, packed.len, raw_len), 0);
 	else
-		strbuf_add(&raw, payload->s + 13, payload->len - 13);
-	return raw;
+		strbuf_add_slice(&rest, packed);
+	strbuf_add(&rest, r.p, reader_left(&r));
+	return rest;
 }
 
 TEST(damage_with_a_good_checksum_is_survived)
@@ -388,29 +394,44 @@ static int decode_and_release(struct strbuf *out, struct err *e)
 	return r;
 }
 
+/* Sets the little-endian number at rest + at. */
+static void set_u32(struct strbuf *rest, size_t at, uint32_t v)
+{
+	for (int i = 0; i < 4; i++)
+		rest->s[at + (size_t)i] = (char)(v >> 8 * i);
+}
+
+static void check_error(uint8_t flags, const struct strbuf *rest, const char *want)
+{
+	struct strbuf out = with_rest(flags, rest->s, rest->len);
+	struct err e = {""};
+
+	CHECK_EQ_INT(decode_and_release(&out, &e), *want ? -EBADMSG : 0);
+	CHECK_EQ_STR(e.text, want);
+}
+
 TEST(the_header_is_checked_against_what_follows)
 {
 	struct sample_batch *s = sample_new(SLICE_LIT("h"), 0, 0);
-	struct strbuf good = encoded(s), raw = unpacked(&good), out;
-	uint32_t n = (uint32_t)raw.len;
+	struct strbuf good = encoded(s), rest = unpacked(&good), out;
+	uint32_t n = (uint32_t)(rest.len - 8 - 2); /* two bytes say that there are no rows */
 	struct err e;
 
-	out = with_header(0, n, raw.s, n);
-	CHECK_EQ_INT(decode_and_release(&out, &e), 0);
-	out = with_header(0, n + 1, raw.s, n);
-	CHECK_EQ_INT(decode_and_release(&out, &e), -EBADMSG);
-	CHECK_EQ_STR(e.text, "payload: length mismatch");
-	out = with_header(2, n, raw.s, n);
-	CHECK_EQ_INT(decode_and_release(&out, &e), -EBADMSG);
-	CHECK_EQ_STR(e.text, "payload: bad header");
-	out = with_header(0, BATCH_RAW_MAX + 1, raw.s, n);
-	CHECK_EQ_INT(decode_and_release(&out, &e), -EBADMSG);
-	CHECK_EQ_STR(e.text, "payload: bad header");
-	out = with_header(0, n, raw.s, n);
+	check_error(0, &rest, "");
+	check_error(2, &rest, "payload: bad header");
+	set_u32(&rest, 0, n + 1);
+	check_error(0, &rest, "payload: length mismatch");
+	set_u32(&rest, 0, BATCH_RAW_MAX + 1);
+	check_error(0, &rest, "payload: bad header");
+	set_u32(&rest, 0, n);
+	set_u32(&rest, 4, (uint32_t)rest.len);
+	check_error(0, &rest, "payload: bad header");
+	set_u32(&rest, 4, n);
+	out = with_rest(0, rest.s, rest.len);
 	out.s[3] = 2;
 	CHECK_EQ_INT(decode_and_release(&out, &e), -EBADMSG);
 	CHECK_EQ_STR(e.text, "payload: version 2 is not known here");
-	strbuf_release(&raw);
+	strbuf_release(&rest);
 	strbuf_release(&good);
 	free(s);
 }
@@ -418,18 +439,20 @@ TEST(the_header_is_checked_against_what_follows)
 /* Sixteen MiB of zeros are some hundred bytes compressed. */
 TEST(a_payload_that_unpacks_to_more_than_it_says_is_refused)
 {
-	struct strbuf zeros, packed, out;
-	struct err e;
+	struct strbuf zeros, packed, rest;
 
 	strbuf_init(&zeros, BATCH_RAW_MAX);
 	strbuf_init(&packed, 1 << 20);
+	strbuf_init(&rest, 1 << 20);
 	memset(strbuf_reserve(&zeros, BATCH_RAW_MAX), 0, BATCH_RAW_MAX);
 	CHECK_EQ_INT(compress_zstd(&packed, zeros.s, BATCH_RAW_MAX, 3), 0);
-	out = with_header(1, 1000, packed.s, packed.len);
-	CHECK_EQ_INT(decode_and_release(&out, &e), -EBADMSG);
-	CHECK_EQ_STR(e.text, "payload: damaged compression");
-	out = with_header(1, BATCH_RAW_MAX, packed.s, packed.len);
-	CHECK_EQ_INT(decode_and_release(&out, &e), -EBADMSG);
+	strbuf_add_u32(&rest, 1000);
+	strbuf_add_u32(&rest, (uint32_t)packed.len);
+	strbuf_add(&rest, packed.s, packed.len);
+	check_error(1, &rest, "payload: damaged compression");
+	set_u32(&rest, 0, BATCH_RAW_MAX);
+	check_error(1, &rest, "payload: damaged tables");
+	strbuf_release(&rest);
 	strbuf_release(&packed);
 	strbuf_release(&zeros);
 }

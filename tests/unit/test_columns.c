@@ -33,7 +33,7 @@ static struct strbuf encoded(const struct table *t)
 	struct strbuf out;
 
 	strbuf_init(&out, 1 << 24);
-	columns_encode(&out, t->rows, t->n, t->series);
+	columns_encode(&out, t->rows, t->n, t->series, NULL, COLUMNS_SMALL);
 	CHECK_EQ_INT(out.err, 0);
 	return out;
 }
@@ -58,7 +58,7 @@ static int decode(const struct strbuf *b, uint32_t series, uint32_t attributions
 		  struct rows *ret)
 {
 	struct reader r = reader_of(b->s, b->len);
-	int err = columns_decode(&r, series, attributions, max, ret);
+	int err = columns_decode(&r, series, attributions, max, NULL, ret);
 
 	return !err && reader_left(&r) ? -EOVERFLOW : err;
 }
@@ -303,56 +303,13 @@ TEST(columns_for_other_tables_are_refused)
 	free(t);
 }
 
-/* One row of a CONST series, with pieces that can be made wrong. */
-struct pieces {
-	int64_t time;
-	uint8_t digits, unit, mode;
-	size_t value_len;
-};
-
-static int decode_pieces(const struct pieces *p)
-{
-	char value[VALUE_MAX + 1] = {0};
-	struct rows got = {0};
-	struct strbuf b;
-	int r;
-
-	strbuf_init(&b, 1000);
-	strbuf_add(&b, "\1\1\0\0\1\0", 6);
-	strbuf_add_u8(&b, p->digits);
-	strbuf_add_u8(&b, p->unit);
-	strbuf_add_zigzag(&b, p->time);
-	strbuf_add_u8(&b, p->mode);
-	strbuf_add_lstr(&b, (struct slice){value, p->value_len});
-	r = decode(&b, 1, 1, 1, &got);
-	rows_release(&got);
-	strbuf_release(&b);
-	return r;
-}
-
-TEST(what_no_encoder_writes_is_refused)
-{
-	CHECK_EQ_INT(decode_pieces(&(struct pieces){1, 9, 0, 0, VALUE_MAX}), 0);
-	CHECK_EQ_INT(decode_pieces(&(struct pieces){1, 9, 0, 0, VALUE_MAX + 1}), -EBADMSG);
-	CHECK_EQ_INT(decode_pieces(&(struct pieces){1, 10, 0, 0, 1}), -EBADMSG);
-	CHECK_EQ_INT(decode_pieces(&(struct pieces){1, 9, 10, 0, 1}), -EBADMSG);
-	CHECK_EQ_INT(decode_pieces(&(struct pieces){1, 9, 0, 3, 1}), -EBADMSG);
-	CHECK_EQ_INT(decode_pieces(&(struct pieces){-1, 9, 0, 0, 1}), -EBADMSG);
-	CHECK_EQ_INT(decode_pieces(&(struct pieces){INT64_MIN, 9, 0, 0, 1}), -EBADMSG);
-	CHECK_EQ_INT(decode_pieces(&(struct pieces){INT64_MAX, 9, 0, 0, 1}), 0);
-	CHECK_EQ_INT(decode_pieces(&(struct pieces){INT64_MAX, 8, 1, 0, 1}), -EBADMSG);
-	CHECK_EQ_INT(decode_pieces(&(struct pieces){INT64_MAX / 1000000000, 0, 9, 0, 1}), 0);
-	CHECK_EQ_INT(decode_pieces(&(struct pieces){INT64_MAX / 1000000000 + 1, 0, 9, 0, 1}),
-		     -EBADMSG);
-}
-
 /* Without a checksum damage may go unseen here, but what comes out stays within its limits. */
 static void check_limits(const uint8_t *p, size_t n, size_t at, void *arg)
 {
 	const struct table *t = arg;
 	struct reader r = reader_of(p, n);
 	struct rows got = {0};
-	int err = columns_decode(&r, t->series, t->attributions, t->n, &got);
+	int err = columns_decode(&r, t->series, t->attributions, t->n, NULL, &got);
 	bool good = err ? err == -EBADMSG && got.n == 0 : got.n <= t->n;
 
 	for (size_t i = 0; i < got.n && !err; i++) {
@@ -373,7 +330,7 @@ static void check_refused(const uint8_t *p, size_t n, size_t at, void *arg)
 	const struct table *t = arg;
 	struct reader r = reader_of(p, n);
 	struct rows got = {0};
-	int err = columns_decode(&r, t->series, t->attributions, t->n, &got);
+	int err = columns_decode(&r, t->series, t->attributions, t->n, NULL, &got);
 
 	test_check(err == -EBADMSG, __FILE__, __LINE__, "%zu bytes of it decode", n);
 	rows_release(&got);
