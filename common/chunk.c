@@ -237,7 +237,7 @@ void chunk_encode_body(struct chunk *c, const struct row *rows, size_t n, struct
 
 	strbuf_reset(ret_body);
 	columns_encode(ret_body, rows, n, c->n_series, &hints,
-		       c->sealed || c->n_commits ? COLUMNS_SMALL : COLUMNS_FAST);
+		       c->sealed ? COLUMNS_SMALL : COLUMNS_FAST);
 	c->body_len = (uint32_t)ret_body->len;
 	c->body_crc = crc32c(ret_body->s, ret_body->len);
 	c->has_inline_body = ret_body->len <= CHUNK_INLINE_MAX;

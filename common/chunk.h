@@ -96,8 +96,8 @@ static inline bool chunk_commit_is_folded(const struct chunk *c, uint32_t i)
 
 /* Encodes rows into *ret_body and fills body_len, body_crc, has_inline_body of c. Rows index c's
  * series entries and attributions; all other fields of c are set before, and stay as they are until
- * chunk_encode, because the body leaves out what they say. Much is tried for a chunk that is sealed
- * or has commits, little for a fresh one. */
+ * chunk_encode, because the body leaves out what they say. Much is tried for a sealed chunk, which
+ * stays, little for others, which are soon merged. */
 void chunk_encode_body(struct chunk *c, const struct row *rows, size_t n, struct strbuf *ret_body);
 /* The data key's value; body is appended where has_inline_body. */
 void chunk_encode(struct strbuf *out, const struct chunk *c, struct slice body);
