@@ -1,6 +1,6 @@
 #include "number_coder.h"
 
-#include "decimal.h"
+#include "scaled.h"
 
 #include <pthread.h>
 
@@ -131,8 +131,8 @@ int64_t decode_number(struct range_decoder *d, struct number_model *m)
 
 void encode_text(struct range_encoder *e, struct text_model *m, struct slice v)
 {
-	struct decimal number;
-	bool is_decimal = decimal_parse(v, &number);
+	struct scaled number;
+	bool is_decimal = scaled_parse(v, &number);
 
 	range_encode_bit(e, &m->is_decimal, is_decimal);
 	if (is_decimal) {
@@ -148,15 +148,15 @@ void encode_text(struct range_encoder *e, struct text_model *m, struct slice v)
 int decode_text(struct range_decoder *d, struct text_model *m, char *buf, size_t max,
 		struct slice *ret)
 {
-	struct decimal number;
+	struct scaled number;
 	uint64_t len;
 
 	if (range_decode_bit(d, &m->is_decimal)) {
 		number.scale = (int)range_decode_tree(d, m->scale, SCALE_BITS);
 		number.mantissa = decode_number(d, &m->mantissa);
-		if (number.scale > DECIMAL_SCALE_MAX)
+		if (number.scale > SCALED_SCALE_MAX)
 			return -EBADMSG;
-		*ret = (struct slice){buf, decimal_format(number, buf)};
+		*ret = (struct slice){buf, scaled_format(number, buf)};
 		return 0;
 	}
 	len = (uint64_t)decode_number(d, &m->length);

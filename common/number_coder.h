@@ -42,7 +42,7 @@ struct text_model {
 
 void text_model_init(struct text_model *m);
 void encode_text(struct range_encoder *e, struct text_model *m, struct slice v);
-/* buf holds max bytes, at least DECIMAL_TEXT_MAX; *ret lies in it. -EBADMSG: longer, or no text. */
+/* buf holds max bytes, at least SCALED_TEXT_MAX; *ret lies in it. -EBADMSG: longer, or no text. */
 int decode_text(struct range_decoder *d, struct text_model *m, char *buf, size_t max,
 		struct slice *ret) must_check;
 

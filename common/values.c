@@ -1,6 +1,6 @@
 #include "values.h"
 
-#include "decimal.h"
+#include "scaled.h"
 #include "map.h"
 
 enum mode { SAME, CONSTANT, DECIMAL, DICTIONARY, LITERAL, MODES };
@@ -110,24 +110,24 @@ struct style {
 /* A text's integer in a style; false where it is an exception. */
 static bool in_style(struct slice v, struct style style, int64_t *ret)
 {
-	struct decimal d;
+	struct scaled d;
 
-	if (!decimal_parse(v, &d) || d.scale > style.scale)
+	if (!scaled_parse(v, &d) || d.scale > style.scale)
 		return false;
 	if (style.trimmed ? d.scale && d.mantissa % 10 == 0 : d.scale != style.scale)
 		return false;
-	return decimal_scale(d, style.scale, ret);
+	return scaled_to(d, style.scale, ret);
 }
 
 /* Fixed at the most frequent scale if all decimals have it, else trimmed from the greatest. */
 static struct style choose_style(const struct slice *v, size_t n)
 {
-	size_t by_scale[DECIMAL_SCALE_MAX + 1] = {0}, decimals = 0, best = 0, top = 0;
+	size_t by_scale[SCALED_SCALE_MAX + 1] = {0}, decimals = 0, best = 0, top = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		struct decimal d;
+		struct scaled d;
 
-		if (!decimal_parse(v[i], &d))
+		if (!scaled_parse(v[i], &d))
 			continue;
 		decimals++;
 		by_scale[d.scale]++;
@@ -316,7 +316,7 @@ static int put_integers(struct rows *t, const uint32_t *order, const int64_t *x,
 			struct style style)
 {
 	for (size_t i = 0; i < n; i++) {
-		struct decimal number = {x[i], style.scale};
+		struct scaled number = {x[i], style.scale};
 		struct row *row = &t->rows[order[i]];
 		char *to;
 
@@ -324,12 +324,12 @@ static int put_integers(struct rows *t, const uint32_t *order, const int64_t *x,
 			row->value = t->rows[order[i - 1]].value;
 			continue;
 		}
-		to = strbuf_reserve(&t->text, DECIMAL_TEXT_MAX);
+		to = strbuf_reserve(&t->text, SCALED_TEXT_MAX);
 		if (!to)
 			return t->text.err;
 		if (style.trimmed)
-			number = decimal_trim(number);
-		row->value = offset_slice(t, decimal_format(number, to));
+			number = scaled_trim(number);
+		row->value = offset_slice(t, scaled_format(number, to));
 		t->text.len += row->value.len;
 	}
 	return 0;
@@ -357,7 +357,7 @@ static int decode_decimals(struct values_codec *c, struct range_decoder *d, stru
 	struct value_column *column;
 	int err;
 
-	if (scale > DECIMAL_SCALE_MAX)
+	if (scale > SCALED_SCALE_MAX)
 		return -EBADMSG;
 	column = add_column(c, n, hint_in_style(hint, style));
 	err = decode_integers(c, d, column);

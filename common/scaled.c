@@ -1,24 +1,24 @@
-#include "decimal.h"
+#include "scaled.h"
 
-static const int64_t pow10_i64[DECIMAL_SCALE_MAX + 1] = {1LL,
-							 10LL,
-							 100LL,
-							 1000LL,
-							 10000LL,
-							 100000LL,
-							 1000000LL,
-							 10000000LL,
-							 100000000LL,
-							 1000000000LL,
-							 10000000000LL,
-							 100000000000LL,
-							 1000000000000LL,
-							 10000000000000LL,
-							 100000000000000LL,
-							 1000000000000000LL,
-							 10000000000000000LL,
-							 100000000000000000LL,
-							 1000000000000000000LL};
+static const int64_t pow10_i64[SCALED_SCALE_MAX + 1] = {1LL,
+							10LL,
+							100LL,
+							1000LL,
+							10000LL,
+							100000LL,
+							1000000LL,
+							10000000LL,
+							100000000LL,
+							1000000000LL,
+							10000000000LL,
+							100000000000LL,
+							1000000000000LL,
+							10000000000000LL,
+							100000000000000LL,
+							1000000000000000LL,
+							10000000000000000LL,
+							100000000000000000LL,
+							1000000000000000000LL};
 
 /* Appends the digits at p to *m; NULL when that would leave int64. */
 static const char *take_digits(const char *p, const char *end, int64_t *m)
@@ -29,7 +29,7 @@ static const char *take_digits(const char *p, const char *end, int64_t *m)
 	return p;
 }
 
-bool decimal_parse(struct slice s, struct decimal *ret)
+bool scaled_parse(struct slice s, struct scaled *ret)
 {
 	const char *p = s.p, *end = s.p + s.len, *whole, *fraction = end;
 	bool negative = p < end && *p == '-';
@@ -45,15 +45,15 @@ bool decimal_parse(struct slice s, struct decimal *ret)
 			return false;
 		p = take_digits(fraction, end, &m);
 	}
-	if (p != end || end - fraction > DECIMAL_SCALE_MAX || (negative && m == 0))
+	if (p != end || end - fraction > SCALED_SCALE_MAX || (negative && m == 0))
 		return false;
 	*ret = (struct decimal){negative ? -m : m, (int)(end - fraction)};
 	return true;
 }
 
-size_t decimal_format(struct decimal d, char buf[DECIMAL_TEXT_MAX])
+size_t scaled_format(struct scaled d, char buf[SCALED_TEXT_MAX])
 {
-	char tmp[DECIMAL_TEXT_MAX], *p = tmp + sizeof(tmp), *q = buf;
+	char tmp[SCALED_TEXT_MAX], *p = tmp + sizeof(tmp), *q = buf;
 	uint64_t m = d.mantissa < 0 ? -(uint64_t)d.mantissa : (uint64_t)d.mantissa;
 
 	for (int i = 0; i <= d.scale || m; i++) {
@@ -68,7 +68,7 @@ size_t decimal_format(struct decimal d, char buf[DECIMAL_TEXT_MAX])
 	return (size_t)(q - buf) + (size_t)(tmp + sizeof(tmp) - p);
 }
 
-struct decimal decimal_trim(struct decimal d)
+struct scaled scaled_trim(struct scaled d)
 {
 	while (d.scale > 0 && d.mantissa % 10 == 0) {
 		d.mantissa /= 10;
@@ -77,7 +77,7 @@ struct decimal decimal_trim(struct decimal d)
 	return d;
 }
 
-bool decimal_scale(struct decimal d, int scale, int64_t *ret)
+bool scaled_to(struct scaled d, int scale, int64_t *ret)
 {
 	return !__builtin_mul_overflow(d.mantissa, pow10_i64[scale - d.scale], ret);
 }
