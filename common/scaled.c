@@ -47,7 +47,7 @@ bool scaled_parse(struct slice s, struct scaled *ret)
 	}
 	if (p != end || end - fraction > SCALED_SCALE_MAX || (negative && m == 0))
 		return false;
-	*ret = (struct decimal){negative ? -m : m, (int)(end - fraction)};
+	*ret = (struct scaled){negative ? -m : m, (int)(end - fraction)};
 	return true;
 }
 
