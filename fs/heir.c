@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include "daemon.h"
 #include "device.h"
 #include "log.h"
 #include "service.h"
@@ -57,6 +58,51 @@ int heir_take(struct heir *h, struct mountpoint *m, const char *path, struct err
 		close(saved_fd);
 	return service_is_managed() ? saved_new(&h->saved, e) : 0;
 }
+
+/* ---- settling ---------------------------------------------------------------------------------
+ */
+
+/* Pages of row files go too: the last one may have been of a file that has grown since. */
+static void *settle(void *arg)
+{
+	struct heir *h = arg;
+	uint64_t *list;
+	size_t n = inode_left(h->inodes, &list);
+
+	fuse_lowlevel_notify_inval_inode(h->session, INODE_ROOT, -1, 0);
+	for (size_t k = 0; k < n && !daemon_stopping(); k++) {
+		struct inode *i = inode_get(h->inodes, list[k]);
+		bool rows = i && i->content == CONTENT_ROWS;
+
+		fuse_lowlevel_notify_inval_inode(h->session, list[k], rows ? 0 : -1, 0);
+		inode_put(h->inodes, i);
+	}
+	log_info("the kernel knew %zu files and folders", n);
+	free(list);
+	return NULL;
+}
+
+void heir_settle(struct heir *h, struct inode_table *inodes, struct fuse_session *se)
+{
+	int r;
+
+	h->inodes = inodes;
+	h->session = se;
+	r = pthread_create(&h->thread, NULL, settle, h);
+	h->settling = r == 0;
+	if (r)
+		log_warn("attributes may be out of date for a while: %s", strerror(r));
+}
+
+void heir_release(struct heir *h)
+{
+	if (h->settling)
+		pthread_join(h->thread, NULL);
+	h->settling = false;
+}
+
+/* ---- leaving ----------------------------------------------------------------------------------
+ */
 
 void heir_leave(struct heir *h, const struct mountpoint *m, int fd)
 {

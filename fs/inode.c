@@ -1,15 +1,6 @@
-#include "inode.h"
+#include "inode_table.h"
 
 #include "clock.h"
-
-struct inode_table {
-	struct tree *tree;
-	struct inode *root;
-	pthread_mutex_t lock;
-	struct map by_ino;  /* 8 bytes of ino */
-	struct map by_path; /* the one looked up last */
-	struct map groups;
-};
 
 /* ---- groups: under the table's lock -----------------------------------------------------------
  */
@@ -52,15 +43,19 @@ static void group_remove(struct inode_table *t, struct inode *i)
 }
 
 /* "" → "host" → "host/gpu", and everything below as the GPU. NULL outside hosts. */
-static char *group_key_below(const struct inode *dir, const char *name, enum node_type type)
+static char *group_key(const char *path, enum node_type type)
 {
-	if (!dir->group || (dir->ino == INODE_ROOT && (type != NODE_DIR || *name == '.')))
+	const char *slash = strchr(path, '/');
+	size_t len;
+
+	if (*path == '.' || (!slash && type != NODE_DIR))
 		return NULL;
-	if (dir->ino == INODE_ROOT)
-		return xstrdup(name);
-	if (strchr(dir->group->key, '/') || type != NODE_DIR)
-		return xstrdup(dir->group->key);
-	return xasprintf("%s/%s", dir->group->key, name);
+	if (!slash)
+		return xstrdup(path);
+	len = strcspn(slash + 1, "/");
+	if (slash[1 + len] == '\0' && type != NODE_DIR)
+		return xstrndup(path, (size_t)(slash - path));
+	return xstrndup(path, (size_t)(slash - path) + 1 + len);
 }
 
 /* ---- life -------------------------------------------------------------------------------------
@@ -97,15 +92,17 @@ static void unlink_inode(struct inode_table *t, struct inode *i)
 	if (i->group)
 		group_remove(t, i);
 	i->group = NULL;
+	saved_inode_remove(t->saved, TAKE_PTR(i->saved));
 }
 
-struct inode_table *inode_table_new(struct tree *tree)
+struct inode_table *inode_table_new(struct tree *tree, struct saved *saved)
 {
 	struct inode_table *t = xcalloc(1, sizeof(*t));
 	struct node *node = tree_root(tree);
 	uint64_t ino = INODE_ROOT;
 
 	t->tree = tree;
+	t->saved = saved;
 	pthread_mutex_init(&t->lock, NULL);
 	t->root = inode_new(ino, node, xstrdup(""));
 	t->root->parent = ino;
@@ -133,6 +130,7 @@ void inode_table_free(struct inode_table *t)
 	map_release(&t->by_ino);
 	map_release(&t->by_path);
 	map_release(&t->groups);
+	map_release(&t->left);
 	pthread_mutex_destroy(&t->lock);
 	free(t);
 }
@@ -150,13 +148,15 @@ uint32_t inode_table_count(struct inode_table *t)
 struct inode *inode_get(struct inode_table *t, uint64_t ino)
 {
 	struct inode *i;
+	bool left;
 
 	pthread_mutex_lock(&t->lock);
 	i = map_get(&t->by_ino, &ino, sizeof(ino));
+	left = !i && map_get(&t->left, &ino, sizeof(ino));
 	if (i)
 		i->refs++;
 	pthread_mutex_unlock(&t->lock);
-	return i;
+	return left ? inode_find_again(t, ino) : i;
 }
 
 void inode_put(struct inode_table *t, struct inode *i)
@@ -175,29 +175,44 @@ void inode_put(struct inode_table *t, struct inode *i)
 /* ---- lookup and forget ------------------------------------------------------------------------
  */
 
-/* A link may point elsewhere the next moment and names outside of hosts come and go unpushed. */
-static double entry_timeout(const struct inode *dir, const struct inode *i)
+/* A link may point elsewhere the next moment, and what is in folders outside of hosts comes and
+ * goes unpushed. */
+static double entry_timeout(const struct inode *i)
 {
-	return dir->group && i->type != NODE_LINK ? INODE_CACHED_S : 0;
+	bool stays = i->group || i->path == i->name;
+
+	return stays && i->type != NODE_LINK ? INODE_CACHED_S : 0;
 }
 
-static struct inode *inode_add(struct inode_table *t, struct inode *dir, const char *name,
-			       struct node *node, const struct attr *a)
+/* What a predecessor had counted goes on. */
+static void keep_saved(struct inode_table *t, struct inode *i)
 {
-	struct inode *i = inode_new(a->ino, node,
-				    xasprintf("%s%s%s", dir->path, *dir->path ? "/" : "", name));
-	char *key;
+	i->saved = map_remove(&t->left, &i->ino, sizeof(i->ino));
+	if (!i->saved) {
+		i->saved = saved_inode_add(t->saved, i->ino, i->path);
+		return;
+	}
+	i->lookups = MAX(1, i->saved->lookups);
+	i->refs = 1;
+}
 
-	i->parent = dir->ino;
+struct inode *inode_add(struct inode_table *t, uint64_t parent, char *path, struct node *node,
+			const struct attr *a)
+{
+	struct inode *i = inode_new(a->ino, node, path);
+	char *key = group_key(path, a->type);
+
+	i->parent = parent;
 	i->type = a->type;
 	i->content = a->content;
-	i->entry_timeout = MAX(entry_timeout(dir, i), (double)a->keep_ms / 1e3);
-	key = group_key_below(dir, name, i->type);
 	if (key)
 		group_add(group_take(t, key), i);
 	i->pushed = key && (i->type == NODE_DIR || i->content == CONTENT_ROWS);
+	i->entry_timeout = MAX(entry_timeout(i), (double)a->keep_ms / 1e3);
 	free(key);
 	map_put(&t->by_ino, &i->ino, sizeof(i->ino), i);
+	map_put(&t->by_path, i->path, strlen(i->path), i);
+	keep_saved(t, i);
 	return i;
 }
 
@@ -207,12 +222,12 @@ static void count_lookup(struct inode_table *t, struct inode *i)
 		i->refs++;
 	i->refs++;
 	i->used_ms = mono_now().ns / NS_PER_MS;
+	if (i->saved)
+		i->saved->lookups = i->lookups;
 	if (map_get_str(&t->by_path, i->path) != i)
 		map_put(&t->by_path, i->path, strlen(i->path), i);
 }
 
-/* dir may have been forgotten meanwhile where the kernel does not keep its word; then it has no
- * group any more, and what is below is not cached. */
 static struct inode *inode_count(struct inode_table *t, struct inode *dir, const char *name,
 				 struct node *node, const struct attr *a)
 {
@@ -221,7 +236,8 @@ static struct inode *inode_count(struct inode_table *t, struct inode *dir, const
 	pthread_mutex_lock(&t->lock);
 	i = map_get(&t->by_ino, &a->ino, sizeof(a->ino));
 	if (!i)
-		i = inode_add(t, dir, name, node, a);
+		i = inode_add(t, dir->ino,
+			      xasprintf("%s%s%s", dir->path, *dir->path ? "/" : "", name), node, a);
 	count_lookup(t, i);
 	pthread_mutex_unlock(&t->lock);
 	return i;
@@ -264,8 +280,12 @@ void inode_forget(struct inode_table *t, uint64_t ino, uint64_t n)
 
 	pthread_mutex_lock(&t->lock);
 	i = map_get(&t->by_ino, &ino, sizeof(ino));
+	if (!i)
+		inode_forget_left(t, ino, n);
 	if (i && i != t->root) {
 		i->lookups -= MIN(n, i->lookups);
+		if (i->saved)
+			i->saved->lookups = i->lookups;
 		if (i->lookups == 0) {
 			unlink_inode(t, i);
 			if (--i->refs == 0)

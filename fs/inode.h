@@ -29,6 +29,7 @@
 #define GPUTEL_FS_INODE_H
 
 #include "map.h"
+#include "saved.h"
 #include "tree.h"
 
 #include <pthread.h>
@@ -59,6 +60,7 @@ struct inode {
 	int64_t used_ms;            /* monotonic: last lookup or open, or try to prune */
 	struct inode_group *group;  /* NULL: of no host, or forgotten */
 	struct inode *next, **link; /* in it */
+	struct saved_inode *saved;  /* NULL: nothing is, or there is no room */
 
 	pthread_mutex_t lock;
 	/* Under lock. */
@@ -68,8 +70,14 @@ struct inode {
 
 struct inode_table;
 
-/* The root is known from the start and is never forgotten. */
-struct inode_table *inode_table_new(struct tree *tree);
+/* The root is known from the start and is never forgotten. saved: NULL, or what outlives the
+ * daemon; what a predecessor left there is found again when it is asked for. */
+struct inode_table *inode_table_new(struct tree *tree, struct saved *saved);
+/* Takes what a predecessor left for known, before anything else is. */
+void inode_table_inherit(struct inode_table *t);
+/* Numbers of it that were not yet found again; *ret is to be freed. */
+size_t inode_left(struct inode_table *t, uint64_t **ret);
+bool inode_is_left(struct inode_table *t, uint64_t ino);
 void inode_table_free(struct inode_table *t); /* NULL is fine */
 uint32_t inode_table_count(struct inode_table *t);
 

@@ -3,13 +3,17 @@
 #include "clock.h"
 #include "conf.h"
 #include "daemon.h"
+#include "heir.h"
 #include "log.h"
 #include "loop.h"
 #include "mountpoint.h"
 #include "notify.h"
 #include "ops.h"
+#include "service.h"
+#include "supervise.h"
 #include "toucher.h"
 #include "view.h"
+#include "watchdog.h"
 
 /* So many threads are kept free of reads that may wait for etcd. */
 #define THREADS_FREE 3
@@ -17,12 +21,15 @@
 struct program {
 	struct conf conf;
 	struct mount_options options;
+	bool supervise;
 	struct mountpoint mountpoint;
+	struct heir heir;
 	struct etcd *etcd;
 	struct view *view;
 	struct fuse_session *session;
 	struct toucher *toucher;
 	struct notifier *notifier;
+	struct watchdog *watchdog;
 	struct fs fs;
 };
 
@@ -31,6 +38,14 @@ static int set_foreground(const char *value, void *arg, struct err *e)
 	struct program *p = arg;
 
 	p->options.foreground = true;
+	return 0;
+}
+
+static int set_supervise(const char *value, void *arg, struct err *e)
+{
+	struct program *p = arg;
+
+	p->supervise = true;
 	return 0;
 }
 
@@ -54,6 +69,9 @@ static const struct conf_option options[] = {
 	 "as of mount(8): allow_other, default_permissions, uid=, gid=, umask=, mode=, "
 	 "fsname=, …; host=GLOB (repeatable): show only those hosts",
 	 set_mount_options},
+	{"supervise", 0, NULL,
+	 "keep a small parent that starts the daemon again when it dies; open files live on",
+	 set_supervise},
 };
 
 static int load_conf(struct program *p, int argc, char **argv)
@@ -61,7 +79,7 @@ static int load_conf(struct program *p, int argc, char **argv)
 	struct conf_program program = {
 		.name = "gputel-fs",
 		.bit = CONF_FS,
-		.synopsis = "[-f] [-o OPT,…] [SOURCE] MOUNTPOINT",
+		.synopsis = "[-f] [-o OPT,…] [--supervise] [SOURCE] MOUNTPOINT",
 		.about = "Shows the telemetry of all GPUs as files under MOUNTPOINT, read-only.\n"
 			 "Returns when the mount answers. SOURCE, as mount helpers give it, may "
 			 "name "
@@ -111,12 +129,15 @@ static int open_view(struct program *p, struct err *e)
 			       &p->options.hosts, e);
 }
 
-/* The mount appears with its content where etcd answers; without etcd it does not wait (law 6). */
+/* The mount appears with its content where etcd answers; without etcd it does not wait (law 6).
+ * Readers of a mount that was left are waiting already, and are rather answered late than with
+ * EIO. */
 static void await_first_list(struct program *p)
 {
 	struct mono deadline = mono_in_ms(p->conf.etcd_request_timeout);
+	bool left = p->heir.fd >= 0;
 
-	while (!view_wait_ready(p->view, 20) && etcd_is_up(p->etcd, NULL) &&
+	while (!view_wait_ready(p->view, 20) && (left || etcd_is_up(p->etcd, NULL)) &&
 	       mono_ms_until(deadline) && !daemon_stopping())
 		;
 }
@@ -126,12 +147,15 @@ static void init_fs(struct program *p, int ready_fd)
 	struct fs *fs = &p->fs;
 
 	fs->tree = view_tree(p->view);
-	fs->inodes = inode_table_new(fs->tree);
-	fs->files = files_new(fs->tree, NULL);
+	fs->inodes = inode_table_new(fs->tree, p->heir.saved);
+	fs->files = files_new(fs->tree, p->heir.saved);
 	fs->reads = row_reads_new(fs->tree, fs->inodes, (int)p->conf.fs_workers - THREADS_FREE,
 				  p->conf.etcd_request_timeout);
 	fs->owner = (struct entry_owner){p->options.uid, p->options.gid, p->options.umask};
 	fs->ready_fd = ready_fd;
+	fs->device.saved = p->heir.saved;
+	if (p->heir.fd >= 0)
+		inode_table_inherit(fs->inodes);
 }
 
 static void on_published(void *arg)
@@ -155,11 +179,33 @@ static int start_pushing(struct program *p, struct err *e)
 	return 0;
 }
 
+/* The connection to the kernel: the one that was left, or that of a new mount. */
+static int connect_kernel(struct program *p, struct err *e)
+{
+	bool left = p->heir.fd >= 0;
+	int fd = p->heir.fd, r = 0;
+
+	if (!left)
+		r = mountpoint_attach(&p->mountpoint, &p->options, &fd, e);
+	if (r < 0)
+		return r;
+	r = device_attach(p->session, fd);
+	if (r < 0)
+		return err_set(e, r, "connection: %s", strerror(-r));
+	if (left) {
+		device_replay(p->session, &p->fs.device);
+		heir_settle(&p->heir, p->fs.inodes, p->session);
+	} else {
+		heir_leave(&p->heir, &p->mountpoint, fd);
+	}
+	return 0;
+}
+
 static int open_session(struct program *p, struct err *e)
 {
 	char *argv[] = {(char *)"gputel-fs", NULL};
 	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
-	int fd, r;
+	int r;
 
 	p->session = fuse_session_new(&args, &fs_ops, sizeof(fs_ops), &p->fs);
 	fuse_opt_free_args(&args);
@@ -167,16 +213,13 @@ static int open_session(struct program *p, struct err *e)
 		return err_set(e, -ENOMEM, "libfuse refuses to start a session");
 	r = start_pushing(p, e);
 	if (r == 0)
-		r = mountpoint_attach(&p->mountpoint, &p->options, &fd, e);
-	if (r < 0)
-		return r;
-	r = device_attach(p->session, fd);
-	if (r < 0)
-		return err_set(e, r, "connection: %s", strerror(-r));
-	if (p->toucher)
+		r = connect_kernel(p, e);
+	if (r == 0 && p->toucher)
 		toucher_attach(p->toucher, p->mountpoint.path, p->mountpoint.device,
 			       mount_options_restrict(&p->options));
-	return 0;
+	if (r == 0)
+		p->watchdog = watchdog_start(&p->mountpoint);
+	return r;
 }
 
 static void start_toucher(struct program *p)
@@ -189,9 +232,11 @@ static void start_toucher(struct program *p)
 /* The parts in order; release() undoes whatever of it came about. */
 static int run(struct program *p, struct err *e)
 {
-	int ready_fd = -1;
-	int r = mountpoint_prepare(&p->mountpoint, p->options.mountpoint, e);
+	int ready_fd = service_take(SUPERVISE_READY);
+	int r = heir_take(&p->heir, &p->mountpoint, p->options.mountpoint, e);
 
+	if (r == 0 && p->heir.fd < 0)
+		r = mountpoint_prepare(&p->mountpoint, p->options.mountpoint, e);
 	if (r == 0 && !p->options.foreground)
 		r = background_start(&ready_fd, e);
 	if (r == 0)
@@ -209,6 +254,8 @@ static int run(struct program *p, struct err *e)
 	if (r == 0)
 		r = loop_run(p->session, &p->mountpoint, (unsigned)p->conf.fs_workers, on_stop, p,
 			     e);
+	if (r == 0)
+		heir_leave_nothing();
 	return r;
 }
 
@@ -217,6 +264,9 @@ static void release(struct program *p)
 	daemon_on_hup(NULL, NULL);
 	if (p->etcd)
 		etcd_cancel(p->etcd);
+	daemon_stop(); /* for whoever waits in between */
+	watchdog_stop(p->watchdog);
+	heir_release(&p->heir);
 	notifier_stop(p->notifier);
 	events_stop(p->fs.events);
 	mountpoint_detach(&p->mountpoint); /* still there where the connection was aborted */
@@ -225,6 +275,7 @@ static void release(struct program *p)
 	if (p->session)
 		fuse_session_destroy(p->session);
 	inode_table_free(p->fs.inodes);
+	saved_free(p->heir.saved);
 	view_close(p->view);
 	notifier_free(p->notifier);
 	events_free(p->fs.events);
@@ -235,12 +286,21 @@ static void release(struct program *p)
 	conf_release(&p->conf);
 }
 
+static int run_supervised(struct program *p, char **argv, struct err *e)
+{
+	int ready_fd = -1;
+	int r = p->options.foreground ? 0 : background_start(&ready_fd, e);
+
+	return r < 0 ? r : supervise(argv, ready_fd);
+}
+
 int main(int argc, char **argv)
 {
-	struct program p = {.mountpoint = {0}};
+	struct program p = {.heir = {.fd = -1}};
 	struct err e = {""};
 	int r;
 
+	service_init();
 	mount_options_init(&p.options);
 	r = load_conf(&p, argc, argv);
 	if (r != 0) {
@@ -254,9 +314,10 @@ int main(int argc, char **argv)
 		r = 2;
 	} else {
 		take_source(&p);
-		r = run(&p, &e) < 0 ? 1 : 0;
-		if (r)
+		r = p.supervise ? run_supervised(&p, argv, &e) : run(&p, &e);
+		if (r < 0)
 			log_error("%s", e.text);
+		r = r < 0 ? 1 : r;
 	}
 	release(&p);
 	return r;

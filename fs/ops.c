@@ -6,6 +6,7 @@
 
 #include "background.h"
 #include "dir.h"
+#include "service.h"
 #include "strbuf.h"
 #include "touched.h"
 #include "xattr.h"
@@ -24,7 +25,7 @@ static struct inode *known(fuse_req_t req, fuse_ino_t ino)
 	struct inode *i = inode_get(fs_of(req)->inodes, ino);
 
 	if (!i)
-		fuse_reply_err(req, ESTALE);
+		fuse_reply_err(req, inode_is_left(fs_of(req)->inodes, ino) ? EIO : ESTALE);
 	return i;
 }
 
@@ -38,6 +39,7 @@ static void fs_init(void *userdata, struct fuse_conn_info *conn)
 	conn->time_gran = 1;
 	background_ready(fs->ready_fd);
 	fs->ready_fd = -1;
+	service_tell("READY=1\nSTATUS=mounted");
 }
 
 /* ---- names and attributes ---------------------------------------------------------------------

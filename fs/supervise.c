@@ -1,5 +1,6 @@
 #include "supervise.h"
 
+#include "background.h"
 #include "clock.h"
 #include "log.h"
 #include "service.h"
@@ -21,6 +22,7 @@
 #define ADOPTIONS_MAX 3     /* it died so often before it was ready: the descriptors are given up */
 #define WATCHDOG_MS   60000
 #define TEXT_OF_FDS   512
+#define SELF          "/proc/self/exe"
 
 struct kept {
 	char *name;
@@ -29,8 +31,8 @@ struct kept {
 
 struct supervisor {
 	char **argv;
-	void (*on_ready)(void *arg);
-	void *arg;
+	int ready_fd;
+	char *program;
 	int socket, signals;
 	char address[32]; /* of socket, as NOTIFY_SOCKET has it */
 	struct kept kept[SERVICE_FDS_MAX];
@@ -77,8 +79,9 @@ static void on_child_ready(struct supervisor *s)
 	if (s->ever_ready)
 		return;
 	s->ever_ready = true;
+	discard(s, SUPERVISE_READY);
 	service_tell("READY=1");
-	s->on_ready(s->arg);
+	background_ready(s->ready_fd);
 }
 
 static void on_message(struct supervisor *s, char *text, int fd)
@@ -190,7 +193,8 @@ static _Noreturn void become_daemon(const struct supervisor *s, char **argv)
 	setenv("WATCHDOG_USEC", usec, 1);
 	if (s->n_kept)
 		hand_over(s);
-	execv("/proc/self/exe", argv);
+	execv(s->program, argv);
+	execv(SELF, argv); /* replaced by another version, and not there for the moment */
 	_exit(127);
 }
 
@@ -312,12 +316,18 @@ static int run(struct supervisor *s)
 	}
 }
 
-int supervise(char **argv, void (*on_ready)(void *arg), void *arg)
+int supervise(char **argv, int ready_fd)
 {
-	struct supervisor s = {
-		.argv = argv, .on_ready = on_ready, .arg = arg, .socket = -1, .signals = -1};
-	int r = open_socket(&s);
+	struct supervisor s = {.argv = argv, .ready_fd = ready_fd, .socket = -1, .signals = -1};
+	int r;
 
+	signal(SIGPIPE, SIG_IGN);
+	s.program = realpath(SELF, NULL);
+	if (!s.program)
+		s.program = xstrdup(SELF);
+	if (ready_fd >= 0)
+		keep(&s, SUPERVISE_READY, fcntl(ready_fd, F_DUPFD_CLOEXEC, 0));
+	r = open_socket(&s);
 	if (r == 0)
 		r = open_signals(&s);
 	if (r < 0)
@@ -327,5 +337,6 @@ int supervise(char **argv, void (*on_ready)(void *arg), void *arg)
 	discard(&s, NULL);
 	close(s.socket);
 	close(s.signals);
+	free(s.program);
 	return r < 0 ? 1 : r;
 }

@@ -12,8 +12,11 @@
 
 #include "base.h"
 
+#define SUPERVISE_READY "background" /* the name under which the first daemon gets ready_fd */
+
 /* argv: the program's own; the daemon gets the same without --supervise, in the foreground.
- * on_ready is called the first time that the daemon is ready. Returns the exit status. */
-int supervise(char **argv, void (*on_ready)(void *arg), void *arg);
+ * ready_fd (background.h) is used up when the daemon is ready; -1: stays in the foreground. Returns
+ * the exit status. */
+int supervise(char **argv, int ready_fd);
 
 #endif

@@ -2,7 +2,11 @@
  * not in test.a, because the rest of it needs libfuse. */
 #include "../lib/test.h"
 
+#include <unistd.h>
+
 #include "../../fs/inode.c"
+#include "../../fs/inode_left.c"
+#include "../../fs/saved.c"
 
 struct node {
 	int refs;
@@ -85,7 +89,35 @@ int tree_attr(struct tree *t, struct node *n, struct attr *ret)
 	return 0;
 }
 
+uint64_t node_ino(const struct node *n)
+{
+	return n->attr.ino;
+}
+
+int tree_resolve(struct tree *t, const char *path, bool follow, struct node **ret)
+{
+	char *copy = xstrdup(path), *rest = copy, *name;
+	struct node *at = tree_root(t);
+	int r = 0;
+
+	while (r == 0 && *path && (name = strsep(&rest, "/"))) {
+		struct node *dir = at;
+
+		r = tree_lookup(t, dir, name, &at);
+		node_unref(dir);
+	}
+	if (r == 0 && at->vanished) {
+		node_unref(at);
+		r = -ENOENT;
+	}
+	if (r == 0)
+		*ret = at;
+	free(copy);
+	return r;
+}
+
 static struct inode_table *table;
+static struct saved *saved;
 
 static void begin(void)
 {
@@ -94,12 +126,38 @@ static void begin(void)
 		nodes[i].vanished = false;
 		nodes[i].attr.size = 100;
 	}
-	table = inode_table_new(&the_tree);
+	saved = NULL;
+	table = inode_table_new(&the_tree, NULL);
+}
+
+/* The daemon dies, and its successor inherits. */
+static void die(void)
+{
+	struct err e;
+	int fd = dup(saved_fd(saved));
+
+	inode_table_free(table);
+	saved_free(saved);
+	CHECK_EQ_INT(saved_open(&saved, fd, &e), 0);
+	table = inode_table_new(&the_tree, saved);
+	inode_table_inherit(table);
+}
+
+static void begin_saved(void)
+{
+	struct err e;
+
+	begin();
+	inode_table_free(table);
+	CHECK_EQ_INT(saved_new(&saved, &e), 0);
+	saved_set_init(saved, "INIT", 4);
+	table = inode_table_new(&the_tree, saved);
 }
 
 static void end(void)
 {
 	inode_table_free(table);
+	saved_free(saved);
 	for (size_t i = 0; i < ARRAY_SIZE(nodes); i++)
 		CHECK_EQ_INT(nodes[i].refs, 0);
 }
@@ -377,5 +435,76 @@ TEST(what_is_idle_is_told_once_what_is_in_a_folder_before_it)
 		CHECK_EQ_INT(idle[3], HOST);
 	}
 	free(idle);
+	end();
+}
+
+/* ---- after a death ----------------------------------------------------------------------------
+ */
+
+static size_t left(void)
+{
+	uint64_t *list;
+	size_t n = inode_left(table, &list);
+
+	free(list);
+	return n;
+}
+
+TEST(a_successor_finds_again_what_the_kernel_knows)
+{
+	struct inode *i;
+
+	begin_saved();
+	inode_put(table, look_up_segment());
+	inode_put(table, look_up(HISTORY, "s.csv", NULL));
+	die();
+	CHECK_EQ_INT((int64_t)left(), 4);
+	i = inode_get(table, SEGMENT);
+	if (CHECK(i != NULL)) {
+		CHECK_EQ_STR(i->path, "h/0/history/s.csv");
+		CHECK_EQ_STR(i->name, "s.csv");
+		CHECK_EQ_INT((int64_t)i->parent, HISTORY);
+		CHECK_EQ_INT((int64_t)i->lookups, 2);
+		CHECK_EQ_STR(i->group->key, "h/0");
+		CHECK(i->pushed);
+	}
+	inode_put(table, i);
+	CHECK_EQ_INT((int64_t)left(), 3);
+	inode_forget(table, SEGMENT, 1);
+	CHECK(is_known(SEGMENT));
+	inode_forget(table, SEGMENT, 1);
+	CHECK(!is_known(SEGMENT));
+	end();
+}
+
+TEST(what_is_looked_up_again_before_it_is_asked_for_goes_on_counting)
+{
+	begin_saved();
+	inode_put(table, look_up(ROOT, "h", NULL));
+	die();
+	inode_put(table, look_up(ROOT, "h", NULL));
+	CHECK_EQ_INT((int64_t)left(), 0);
+	inode_forget(table, HOST, 1);
+	CHECK(is_known(HOST));
+	inode_forget(table, HOST, 1);
+	CHECK(!is_known(HOST));
+	die();
+	CHECK_EQ_INT((int64_t)left(), 0);
+	end();
+}
+
+TEST(what_the_kernel_forgets_or_the_tree_has_lost_is_not_found_again)
+{
+	begin_saved();
+	inode_put(table, look_up_segment());
+	inode_put(table, look_up(GPU, "uuid", NULL));
+	die();
+	inode_forget(table, VALUE, 1);
+	CHECK(inode_get(table, VALUE) == NULL && !inode_is_left(table, VALUE));
+	node_of(SEGMENT)->vanished = true;
+	CHECK(inode_is_left(table, SEGMENT));
+	CHECK(inode_get(table, SEGMENT) == NULL && !inode_is_left(table, SEGMENT));
+	die();
+	CHECK_EQ_INT((int64_t)left(), 3);
 	end();
 }
