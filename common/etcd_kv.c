@@ -3,8 +3,8 @@
 /* Pages of etcd_each: the first is small, the others aim at so many bytes. etcd 3.4 walks the index
  * of the whole range for each page, so many small ones would cost the square of the range. */
 #define PAGE_FIRST 256
-#define PAGE_MAX   10000
-#define PAGE_BYTES (8 << 20)
+#define PAGE_MAX   20000
+#define PAGE_BYTES (16 << 20)
 /* Of an etcd that is slow, pages of so much time, but no smaller ones than that. */
 #define PAGE_MS   1000
 #define PAGE_SLOW 2000
