@@ -64,16 +64,27 @@ static bool is_before(struct at a, struct at b)
 	return a.ns != b.ns ? a.ns < b.ns : a.seq < b.seq;
 }
 
+/* The earlier one of two children; 0: it has none that is before it. */
+static size_t child_before(const struct query *q, size_t i, struct at at)
+{
+	size_t child = 2 * i + 1;
+
+	if (child + 1 < q->n && is_before(q->heap[child + 1].next, q->heap[child].next))
+		child++;
+	return child < q->n && is_before(q->heap[child].next, at) ? child : 0;
+}
+
 static void sift_down(struct query *q, size_t i)
 {
-	struct item item = q->heap[i];
+	size_t child = child_before(q, i, q->heap[i].next);
+	struct item item;
 
-	for (size_t child; (child = 2 * i + 1) < q->n; i = child) {
-		if (child + 1 < q->n && is_before(q->heap[child + 1].next, q->heap[child].next))
-			child++;
-		if (!is_before(q->heap[child].next, item.next))
-			break;
+	if (!child)
+		return; /* mostly: rows of one chunk follow one another */
+	item = q->heap[i];
+	for (; child; child = child_before(q, i, item.next)) {
 		q->heap[i] = q->heap[child];
+		i = child;
 	}
 	q->heap[i] = item;
 }
