@@ -7,7 +7,7 @@
  * Invariants (DESIGN §4, Publish):
  * - offset is the first byte of the source that no accepted message covers, except that of the open
  *   window [offset, window_end) the first window_done messages are accepted. Grouping a window into
- *   messages is a pure function of its rows, batch_size and segment_s (streamer/window.h), so that
+ *   messages is a pure function of its rows, batch_size and segment_s (window.h), so that
  *a restart re-reads exactly that window and skips what is done.
  * - Only the holder of the highest epoch changes the record: every change compares the mod revision
  *   of the one before, and taking over writes epoch + 1.

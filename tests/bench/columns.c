@@ -12,7 +12,7 @@
 #include "keys.h"
 #include "map.h"
 
-#include "../../streamer/row.h"
+#include "row.h"
 
 #include <fcntl.h>
 #include <stdio.h>

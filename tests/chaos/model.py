@@ -340,7 +340,7 @@ def explore(cfg):
 
 
 def cut(rows, batch):
-    """A window into messages: a pure function of its rows and the batch size (streamer/window.h)."""
+    """A window into messages: a pure function of its rows and the batch size (window.h)."""
     return [rows[i:i + batch] for i in range(0, len(rows), batch)]
 
 

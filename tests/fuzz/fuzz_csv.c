@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "../../streamer/row.h"
+#include "row.h"
 
 #define AGAIN_MAX 8 /* records that are read a second time */
 

@@ -3,8 +3,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "../../streamer/csv.h"
-#include "../../streamer/scan.h"
+#include "csv.h"
+#include "scan.h"
 #include "../lib/test.h"
 
 /* ---- helpers -------------------------------------------------------------------------------- */

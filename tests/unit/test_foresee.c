@@ -3,7 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "../../streamer/row.h"
+#include "row.h"
 #include "../lib/test.h"
 
 enum { FILES = 300, ROWS = 120 };

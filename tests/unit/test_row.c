@@ -2,7 +2,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "../../streamer/row.h"
+#include "row.h"
 #include "../lib/test.h"
 
 #define HEADER                                                                                     \

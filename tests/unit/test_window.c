@@ -1,4 +1,4 @@
-#include "../../streamer/window.h"
+#include "window.h"
 #include "../lib/hostile.h"
 #include "../lib/test.h"
 
