@@ -95,6 +95,8 @@ enum node_content {
 	CONTENT_NONE,     /* folders, links */
 	CONTENT_SNAPSHOT, /* rendered whole: values, latest.*, info.json, .meta */
 	CONTENT_ROWS,     /* a row file: grows by appending */
+	CONTENT_STREAM,   /* a GPU's rows from now on: query_extents. Of the mount only */
+	CONTENT_WAIT,     /* a read waits for the revision that is its name; likewise */
 };
 
 struct attr {
@@ -117,6 +119,7 @@ struct node *tree_root(struct tree *t); /* a new reference */
 struct node *node_ref(struct node *n);
 void node_unref(struct node *n); /* NULL is fine */
 uint64_t node_ino(const struct node *n);
+enum node_content node_content(const struct node *n);
 /* Its way from the root, without links: "<host>/<gpu>/stat"; "" is the root. Lives with the node.
  */
 const char *node_path(const struct node *n);

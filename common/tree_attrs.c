@@ -93,6 +93,8 @@ static uint32_t links_of(enum kind_id k, const struct place *p)
 		return 2 + map_count(&p->facet->below);
 	case K_HOST:
 		return 2 + p->host->listed;
+	case K_META:
+		return 2 + 1;
 	case K_GPU:
 		return 2 + 2;
 	default:

@@ -15,6 +15,7 @@ static const char readme[] =
 	"  state                  live, stale or lost\n"
 	"  uuid model device driver info.json\n"
 	"  telemetry.csv          the newest log; history/ has all of them\n"
+	"  stream                 rows from now on, as they come (not listed)\n"
 	"<host>/latest.csv        the latest of all GPUs of a host\n"
 	".by-uuid/<uuid>          where a GPU is now\n"
 	".by-model/<model>/       links to the GPUs of a model\n"
@@ -22,12 +23,14 @@ static const char readme[] =
 	".at/<time>/<host>/<gpu>/ values as they were then: .at/2026-11-23T09:00:00Z/…\n"
 	".meta/                   version, revision, status; gpus.json, latest.csv and\n"
 	"                         latest.prom of the whole cluster\n"
+	".meta/wait/<revision>    a read returns when that revision is shown here\n"
 	"\n"
 	"cat <host>/0/metrics/DCGM_FI_DEV_GPU_UTIL     one value\n"
 	"head */*/metrics/DCGM_FI_DEV_GPU_TEMP         one metric everywhere\n"
 	"grep -l lost */*/state                        GPUs that are gone\n"
 	"find . -maxdepth 2 -mindepth 2 -mmin +1       GPUs without samples for a minute\n"
 	"tail -F <host>/0/telemetry.csv                follow a GPU\n"
+	"cat <host>/0/stream                           the same, at once, without the past\n"
 	"inotifywait -m <host>/0/metrics               values that change\n"
 	"jq -r '.data[].uuid' .meta/gpus.json          all GPUs\n";
 
@@ -217,6 +220,11 @@ void file_version(struct strbuf *out, struct place *p)
 void file_revision(struct strbuf *out, struct place *p)
 {
 	strbuf_addf(out, "%lld\n", (long long)p->t->model->newest_rev);
+}
+
+void file_wait(struct strbuf *out, struct place *p)
+{
+	strbuf_addf(out, "%lld\n", (long long)p->revision);
 }
 
 /* The time of the newest row, as it came. */

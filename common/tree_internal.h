@@ -308,8 +308,9 @@ struct place {
 	const struct segment *segment;
 	const struct facet *facet;
 	uint32_t series;
-	int64_t at_ns;   /* in .at: the instant, which is now_ns then; else 0 */
-	int64_t keep_ms; /* in .at: attributes hold so long */
+	int64_t at_ns;    /* in .at: the instant, which is now_ns then; else 0 */
+	int64_t keep_ms;  /* in .at: attributes hold so long */
+	int64_t revision; /* that is waited for */
 	int64_t now_ns;
 	int64_t until_ns; /* lowered by contents that change with the clock */
 };
@@ -321,6 +322,7 @@ void file_readme(struct strbuf *out, struct place *p);
 void file_version(struct strbuf *out, struct place *p);
 void file_revision(struct strbuf *out, struct place *p);
 void file_status(struct strbuf *out, struct place *p);
+void file_wait(struct strbuf *out, struct place *p);
 void file_fleet_gpus(struct strbuf *out, struct place *p);
 void file_fleet_latest(struct strbuf *out, struct place *p);
 void file_fleet_prom(struct strbuf *out, struct place *p);

@@ -2,6 +2,7 @@
 #include "tree_past.h"
 
 static bool has_newest(const struct place *p);
+static bool find_revision(struct place *p, const char *name);
 static bool find_host(struct place *p, const char *name);
 static bool find_gpu(struct place *p, const char *name);
 static bool find_uuid(struct place *p, const char *name);
@@ -59,6 +60,14 @@ const struct kind kinds[N_KINDS] = {
 				.cached = CACHED_LATEST + 1),
 	[K_META_PROM] =
 		FILE_(K_META, OF_TREE, "latest.prom", file_fleet_prom, .cached = CACHED_PROM + 1),
+	[K_META_WAIT] = DIR_(K_META, OF_PROGRAM, "wait"),
+	[K_WAIT] = {.parent = K_META_WAIT,
+		    .scope = OF_TREE,
+		    .type = NODE_FILE,
+		    .content = CONTENT_WAIT,
+		    .render = file_wait,
+		    .unlisted = true,
+		    .find = find_revision},
 	[K_BY_UUID] = DIR_(K_ROOT, OF_TREE, ".by-uuid"),
 	[K_UUID_LINK] = {.parent = K_BY_UUID,
 			 .scope = OF_GPU,
@@ -102,6 +111,12 @@ const struct kind kinds[N_KINDS] = {
 	[K_GPU_LATEST_JSON] = FILE_(K_GPU, OF_GPU, "latest.json", file_gpu_latest_json),
 	[K_GPU_PROM] = FILE_(K_GPU, OF_GPU, "latest.prom", file_gpu_prom),
 	[K_GPU_STAT] = FILE_(K_GPU, OF_GPU, "stat", file_stat),
+	[K_GPU_STREAM] = {.parent = K_GPU,
+			  .scope = OF_GPU,
+			  .type = NODE_FILE,
+			  .content = CONTENT_STREAM,
+			  .name = "stream",
+			  .unlisted = true},
 	[K_TELEMETRY] = {.parent = K_GPU,
 			 .scope = OF_GPU,
 			 .type = NODE_LINK,
@@ -151,6 +166,19 @@ const struct kind kinds[N_KINDS] = {
 static bool has_newest(const struct place *p)
 {
 	return gpu_newest_segment(p->gpu) != NULL;
+}
+
+static bool find_revision(struct place *p, const char *name)
+{
+	p->revision = 0;
+	for (const char *c = name; *c; c++) {
+		int d = *c - '0';
+
+		if (d < 0 || d > 9 || p->revision > (INT64_MAX - d) / 10)
+			return false;
+		p->revision = p->revision * 10 + d;
+	}
+	return *name != '\0';
 }
 
 static bool find_host(struct place *p, const char *name)
@@ -408,7 +436,7 @@ static void each_past_gpu(const struct place *dir, struct listing *l)
 
 bool kind_is_meta(enum kind_id k)
 {
-	return k == K_META || kinds[k].parent == K_META;
+	return k == K_META || kinds[k].parent == K_META || kinds[k].parent == K_META_WAIT;
 }
 
 uint64_t kind_incarnation(enum kind_id k, const struct place *p)

@@ -109,6 +109,11 @@ uint64_t node_ino(const struct node *n)
 	return n->ino;
 }
 
+enum node_content node_content(const struct node *n)
+{
+	return kinds[n->kind].content;
+}
+
 const char *node_path(const struct node *n)
 {
 	return n->path;

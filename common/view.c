@@ -478,6 +478,24 @@ struct tree *view_tree(struct view *v)
 	return v->tree;
 }
 
+/* Each commit also puts its collector's counters. */
+int view_newest(struct view *v, int64_t *ret_newest, int64_t *ret_last_commit)
+{
+	struct etcd_reply reply = {0};
+	int64_t last = 0;
+	int r = etcd_get(v->etcd, KEY_STATS, key_prefix_end(KEY_STATS).s, 0, 0, ETCD_KEYS_ONLY,
+			 &reply, NULL);
+
+	if (r)
+		return r;
+	for (size_t i = 0; i < reply.ranges[0].n; i++)
+		last = MAX(last, reply.ranges[0].kvs[i].mod_rev);
+	*ret_newest = reply.revision;
+	*ret_last_commit = last;
+	etcd_reply_release(&reply);
+	return 0;
+}
+
 bool view_wait_ready(struct view *v, int64_t ms)
 {
 	struct timespec until = timespec_of(mono_in_ms(ms));

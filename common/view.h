@@ -18,6 +18,9 @@ int view_open_hosts(struct view **ret, struct etcd *c, int64_t stale_after_ms, s
 		    const struct hosts *hosts, struct err *e) must_check;
 void view_close(struct view *v); /* after etcd_cancel; NULL is fine */
 struct tree *view_tree(struct view *v);
+/* Asks etcd for its newest revision, and which up to there was the last commit of telemetry by a
+ * collector. What the tree has published up to the second is complete up to the first. */
+int view_newest(struct view *v, int64_t *ret_newest, int64_t *ret_last_commit) must_check;
 /* Waits until the first list is in, at most ms. */
 bool view_wait_ready(struct view *v, int64_t ms);
 

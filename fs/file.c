@@ -1,17 +1,16 @@
 #include "file.h"
 
-#include <pthread.h>
-
 #include "entry.h"
 #include "strbuf.h"
 
-#include "map.h"
+#include <poll.h>
 
 #define SNAPSHOT_MAX ((size_t)256 << 20)
 #define HASH_SEED    0x736e617073686f74ULL
 
-/* What is saved of a snapshot file. */
+/* What is saved of a snapshot file, and of a row file. */
 enum { WORD_TAKEN, WORD_SIZE, WORD_HASH };
+enum { WORD_READ_TO };
 
 /* Shared by the open file and the replies that are being made of it: once one has gone out the file
  * may be closed, before the thread that sent it has returned. */
@@ -21,21 +20,28 @@ struct snapshot {
 };
 
 struct files {
-	struct tree *tree;
+	struct files_sources from;
 	struct saved *saved; /* NULL: a handle is a pointer */
 	pthread_mutex_t lock;
 	/* Under lock. */
 	struct file *first;
+	size_t polled;           /* that have a pollhandle */
 	struct file **by_handle; /* where something is saved */
 };
 
 struct file {
 	struct files *files;
-	struct node *node; /* a reference */
+	struct inode *inode; /* a reference */
+	enum node_content content;
 	uint64_t handle;
-	struct file *next, **link; /* under the lock of files */
+	struct stream *stream; /* of CONTENT_STREAM */
+	/* Under the lock of files. */
+	struct file *next, **link;
+	struct fuse_pollhandle *ph; /* somebody waits */
 	pthread_mutex_t lock;
-	struct snapshot *snapshot; /* under lock; NULL: none here yet */
+	/* Under lock. */
+	struct snapshot *snapshot; /* NULL: none here yet */
+	int64_t read_to;           /* of a row file */
 };
 
 static struct snapshot *snapshot_ref(struct snapshot *s)
@@ -69,16 +75,20 @@ static int snapshot_take(struct tree *tree, struct node *node, struct snapshot *
 	return r;
 }
 
-struct files *files_new(struct tree *tree, struct saved *saved)
+struct files *files_new(struct saved *saved)
 {
 	struct files *files = xcalloc(1, sizeof(*files));
 
-	files->tree = tree;
 	files->saved = saved;
 	if (saved)
 		files->by_handle = xcalloc(SAVED_FILES_MAX + 1, sizeof(struct file *));
 	pthread_mutex_init(&files->lock, NULL);
 	return files;
+}
+
+void files_set_sources(struct files *files, const struct files_sources *sources)
+{
+	files->from = *sources;
 }
 
 void files_free(struct files *files)
@@ -104,9 +114,19 @@ static void enlist(struct files *files, struct file *f)
 		files->by_handle[f->handle] = f;
 }
 
+/* Under lock. */
+static void set_pollhandle(struct files *files, struct file *f, struct fuse_pollhandle *ph)
+{
+	if (f->ph)
+		fuse_pollhandle_destroy(f->ph);
+	files->polled += (ph != NULL) - (f->ph != NULL);
+	f->ph = ph;
+}
+
 static void unlist(struct files *files, struct file *f)
 {
 	pthread_mutex_lock(&files->lock);
+	set_pollhandle(files, f, NULL);
 	*f->link = f->next;
 	if (f->next)
 		f->next->link = f->link;
@@ -115,32 +135,47 @@ static void unlist(struct files *files, struct file *f)
 	pthread_mutex_unlock(&files->lock);
 }
 
-static struct file *file_alloc(struct files *files, struct node *node, uint64_t handle)
+static uint64_t *words_of(const struct file *f)
+{
+	struct saved_file *s = saved_file(f->files->saved, f->handle);
+
+	return s ? s->words : NULL;
+}
+
+static struct file *file_alloc(struct files *files, struct inode *i, uint64_t handle)
 {
 	struct file *f = xcalloc(1, sizeof(*f));
+	uint64_t *words;
 
 	f->files = files;
-	f->node = node_ref(node);
+	f->inode = inode_ref(files->from.inodes, i);
+	f->content = node_content(i->node);
 	f->handle = handle;
 	pthread_mutex_init(&f->lock, NULL);
+	words = words_of(f);
+	if (f->content == CONTENT_STREAM)
+		f->stream = stream_open(files->from.streams, i->node, words);
+	else if (f->content == CONTENT_ROWS && words)
+		f->read_to = (int64_t)words[WORD_READ_TO];
 	return f;
 }
 
 static void file_destroy(struct file *f)
 {
-	node_unref(f->node);
+	stream_close(f->stream);
+	inode_put(f->files->from.inodes, f->inode);
 	snapshot_unref(f->snapshot);
 	pthread_mutex_destroy(&f->lock);
 	free(f);
 }
 
-struct file *file_adopt(struct files *files, struct node *node, uint64_t handle)
+struct file *file_adopt(struct files *files, struct inode *i, uint64_t handle)
 {
 	struct file *f, *mine;
 
 	if (!saved_file(files->saved, handle))
 		return NULL;
-	mine = file_alloc(files, node, handle);
+	mine = file_alloc(files, i, handle);
 	pthread_mutex_lock(&files->lock);
 	f = files->by_handle[handle];
 	if (!f)
@@ -151,13 +186,13 @@ struct file *file_adopt(struct files *files, struct node *node, uint64_t handle)
 	return f ? f : mine;
 }
 
-int file_new(struct files *files, struct node *node, struct file **ret)
+int file_new(struct files *files, struct inode *i, struct file **ret)
 {
-	uint64_t handle = saved_file_add(files->saved, node_ino(node));
+	uint64_t handle = saved_file_add(files->saved, i->ino);
 
 	if (files->saved && handle == 0)
 		return -ENFILE;
-	*ret = file_alloc(files, node, handle);
+	*ret = file_alloc(files, i, handle);
 	pthread_mutex_lock(&files->lock);
 	enlist(files, *ret);
 	pthread_mutex_unlock(&files->lock);
@@ -205,13 +240,6 @@ struct file *file_of(struct files *files, uint64_t handle)
 /* ---- reading ----------------------------------------------------------------------------------
  */
 
-static uint64_t *words_of(const struct file *f)
-{
-	struct saved_file *s = saved_file(f->files->saved, f->handle);
-
-	return s ? s->words : NULL;
-}
-
 static uint64_t hash_of(const struct snapshot *s)
 {
 	return hash64(s->bytes.s, s->bytes.len, HASH_SEED);
@@ -254,7 +282,7 @@ static int choose(struct file *f, int64_t offset, struct snapshot **ret)
 
 	pthread_mutex_lock(&f->lock);
 	if (offset == 0 || !f->snapshot)
-		r = snapshot_take(f->files->tree, f->node, &fresh);
+		r = snapshot_take(f->files->from.tree, f->inode->node, &fresh);
 	if (r == 0 && fresh && offset > 0)
 		r = continue_in(f, fresh, offset);
 	if (r < 0)
@@ -267,7 +295,7 @@ static int choose(struct file *f, int64_t offset, struct snapshot **ret)
 	return r;
 }
 
-void file_read(struct file *f, fuse_req_t req, size_t size, int64_t offset)
+static void read_snapshot(struct file *f, fuse_req_t req, size_t size, int64_t offset)
 {
 	struct snapshot *s = NULL;
 	int r = choose(f, offset, &s);
@@ -281,4 +309,125 @@ void file_read(struct file *f, fuse_req_t req, size_t size, int64_t offset)
 	else
 		fuse_reply_buf(req, s->bytes.s + offset, MIN(size, s->bytes.len - (size_t)offset));
 	snapshot_unref(s);
+}
+
+/* It will be answered with as much as is shown, which from here on is what is asked for here. */
+static void note_read(struct file *f, int64_t end)
+{
+	uint64_t *words = words_of(f);
+	struct attr a;
+	double timeout;
+
+	if (inode_attr(f->files->from.inodes, f->inode, &a, &timeout) < 0)
+		return;
+	pthread_mutex_lock(&f->lock);
+	f->read_to = MAX(f->read_to, MIN(a.size, end));
+	if (words)
+		words[WORD_READ_TO] = (uint64_t)f->read_to;
+	pthread_mutex_unlock(&f->lock);
+}
+
+static void read_rows(struct file *f, fuse_req_t req, size_t size, int64_t offset)
+{
+	const struct files_sources *from = &f->files->from;
+
+	note_read(f, offset + (int64_t)size);
+	row_reads_submit(from->reads, req, inode_ref(from->inodes, f->inode), size, offset);
+}
+
+void file_read(struct file *f, fuse_req_t req, size_t size, int64_t offset, bool nonblock)
+{
+	switch (f->content) {
+	case CONTENT_ROWS:
+		read_rows(f, req, size, offset);
+		break;
+	case CONTENT_STREAM:
+		stream_read(f->stream, req, size, offset, nonblock);
+		break;
+	case CONTENT_WAIT:
+		waits_read(f->files->from.waits, req, f->inode->node, size, offset, nonblock);
+		break;
+	case CONTENT_SNAPSHOT:
+	case CONTENT_NONE:
+		read_snapshot(f, req, size, offset);
+		break;
+	}
+}
+
+/* ---- poll -------------------------------------------------------------------------------------
+ */
+
+#define POLL_READ (POLLIN | POLLRDNORM)
+
+static unsigned ready_snapshot(struct file *f)
+{
+	struct snapshot *now = NULL;
+	bool differs;
+	int r = snapshot_take(f->files->from.tree, f->inode->node, &now);
+
+	if (r < 0)
+		return POLL_READ | POLLERR;
+	pthread_mutex_lock(&f->lock);
+	differs = !f->snapshot || f->snapshot->bytes.len != now->bytes.len ||
+		  memcmp(f->snapshot->bytes.s, now->bytes.s, now->bytes.len);
+	pthread_mutex_unlock(&f->lock);
+	snapshot_unref(now);
+	return differs ? POLL_READ | POLLPRI : 0;
+}
+
+static unsigned ready_rows(struct file *f)
+{
+	struct inode_table *inodes = f->files->from.inodes;
+	struct attr a;
+	double timeout;
+	bool more;
+
+	if (inode_attr(inodes, f->inode, &a, &timeout) < 0)
+		return POLL_READ | POLLERR;
+	pthread_mutex_lock(&f->lock);
+	more = a.size > f->read_to;
+	pthread_mutex_unlock(&f->lock);
+	return more ? POLL_READ : 0;
+}
+
+static unsigned ready(struct file *f)
+{
+	switch (f->content) {
+	case CONTENT_SNAPSHOT:
+		return ready_snapshot(f);
+	case CONTENT_ROWS:
+		return ready_rows(f);
+	case CONTENT_STREAM:
+		return stream_ready(f->stream) ? POLL_READ : 0;
+	case CONTENT_WAIT:
+		return waits_ready(f->files->from.waits, f->inode->node) ? POLL_READ : 0;
+	case CONTENT_NONE:
+		break;
+	}
+	return POLL_READ;
+}
+
+/* The handle is kept before the look: what comes in between is not missed. */
+void file_poll(struct file *f, fuse_req_t req, unsigned events, struct fuse_pollhandle *ph)
+{
+	struct files *files = f->files;
+
+	if (ph) {
+		pthread_mutex_lock(&files->lock);
+		set_pollhandle(files, f, ph);
+		pthread_mutex_unlock(&files->lock);
+	}
+	fuse_reply_poll(req, ready(f) & (events | POLLERR));
+}
+
+void files_wake(struct files *files)
+{
+	pthread_mutex_lock(&files->lock);
+	for (struct file *f = files->polled ? files->first : NULL; f; f = f->next) {
+		if (!f->ph || !ready(f))
+			continue;
+		fuse_lowlevel_notify_poll(f->ph);
+		set_pollhandle(files, f, NULL);
+	}
+	pthread_mutex_unlock(&files->lock);
 }

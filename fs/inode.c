@@ -159,6 +159,14 @@ struct inode *inode_get(struct inode_table *t, uint64_t ino)
 	return left ? inode_find_again(t, ino) : i;
 }
 
+struct inode *inode_ref(struct inode_table *t, struct inode *i)
+{
+	pthread_mutex_lock(&t->lock);
+	i->refs++;
+	pthread_mutex_unlock(&t->lock);
+	return i;
+}
+
 void inode_put(struct inode_table *t, struct inode *i)
 {
 	bool last;

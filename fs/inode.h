@@ -83,6 +83,7 @@ uint32_t inode_table_count(struct inode_table *t);
 
 /* A reference to a known inode; NULL: not known. */
 struct inode *inode_get(struct inode_table *t, uint64_t ino);
+struct inode *inode_ref(struct inode_table *t, struct inode *i);
 void inode_put(struct inode_table *t, struct inode *i); /* NULL is fine */
 
 /* Looks a name up and counts the answer that the caller is about to give; an answer that could not

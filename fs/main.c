@@ -148,7 +148,7 @@ static void init_fs(struct program *p, int ready_fd)
 
 	fs->tree = view_tree(p->view);
 	fs->inodes = inode_table_new(fs->tree, p->heir.saved);
-	fs->files = files_new(fs->tree, p->heir.saved);
+	fs->files = files_new(p->heir.saved);
 	fs->reads = row_reads_new(fs->tree, fs->inodes, (int)p->conf.fs_workers - THREADS_FREE,
 				  p->conf.etcd_request_timeout);
 	fs->owner = (struct entry_owner){p->options.uid, p->options.gid, p->options.umask};
@@ -158,12 +158,42 @@ static void init_fs(struct program *p, int ready_fd)
 		inode_table_inherit(fs->inodes);
 }
 
+static void wake_files(void *arg)
+{
+	struct program *p = arg;
+
+	files_wake(p->fs.files);
+}
+
 static void on_published(void *arg)
 {
+	struct program *p = arg;
+
+	streams_wake(p->fs.streams);
+	files_wake(p->fs.files);
 }
 
 static void on_sent(int64_t revision, void *arg)
 {
+	struct program *p = arg;
+
+	waits_sent(p->fs.waits, revision);
+}
+
+static int open_sources(struct program *p, struct err *e)
+{
+	struct fs *fs = &p->fs;
+
+	fs->streams = streams_new(fs->tree, wake_files, p);
+	fs->waits = waits_new(p->view, wake_files, p);
+	if (!fs->streams || !fs->waits)
+		return err_set(e, -EAGAIN, "no threads for readers that wait");
+	files_set_sources(fs->files, &(struct files_sources){.tree = fs->tree,
+							     .inodes = fs->inodes,
+							     .reads = fs->reads,
+							     .streams = fs->streams,
+							     .waits = fs->waits});
+	return 0;
 }
 
 static int start_pushing(struct program *p, struct err *e)
@@ -176,6 +206,7 @@ static int start_pushing(struct program *p, struct err *e)
 					     on_published, p);
 	if (!p->notifier)
 		return err_set(e, -EAGAIN, "no threads for notifications");
+	waits_sent(fs->waits, tree_revision(fs->tree)); /* nobody has watched yet */
 	return 0;
 }
 
@@ -211,7 +242,9 @@ static int open_session(struct program *p, struct err *e)
 	fuse_opt_free_args(&args);
 	if (!p->session)
 		return err_set(e, -ENOMEM, "libfuse refuses to start a session");
-	r = start_pushing(p, e);
+	r = open_sources(p, e);
+	if (r == 0)
+		r = start_pushing(p, e);
 	if (r == 0)
 		r = connect_kernel(p, e);
 	if (r == 0 && p->toucher)
@@ -269,9 +302,13 @@ static void release(struct program *p)
 	heir_release(&p->heir);
 	notifier_stop(p->notifier);
 	events_stop(p->fs.events);
+	streams_stop(p->fs.streams);
+	waits_stop(p->fs.waits);
 	mountpoint_detach(&p->mountpoint); /* still there where the connection was aborted */
 	row_reads_free(p->fs.reads);
 	files_free(p->fs.files);
+	streams_free(p->fs.streams);
+	waits_free(p->fs.waits);
 	if (p->session)
 		fuse_session_destroy(p->session);
 	inode_table_free(p->fs.inodes);

@@ -1,6 +1,7 @@
 #include "ops.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -190,6 +191,7 @@ static void set_caching(const struct attr *a, struct fuse_file_info *fi)
 {
 	fi->direct_io = a->content != CONTENT_ROWS || a->live;
 	fi->keep_cache = !fi->direct_io;
+	fi->nonseekable = a->content == CONTENT_STREAM;
 	fi->noflush = 1;
 }
 
@@ -214,8 +216,8 @@ static void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	} else {
 		inode_used(fs->inodes, i);
 		set_caching(&a, fi);
-		if (a.content != CONTENT_ROWS)
-			r = file_new(fs->files, i->node, &file);
+		if (fi->direct_io)
+			r = file_new(fs->files, i, &file);
 		fi->fh = file_handle(file);
 		if (r < 0)
 			entry_error(req, r);
@@ -225,27 +227,51 @@ static void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	inode_put(fs->inodes, i);
 }
 
-static void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
-		    struct fuse_file_info *fi)
+/* NULL: it has none; *ret_inode is a reference then, or NULL and the request is answered. */
+static struct file *open_file(fuse_req_t req, fuse_ino_t ino, const struct fuse_file_info *fi,
+			      struct inode **ret_inode)
 {
 	struct fs *fs = fs_of(req);
 	struct file *file = file_of(fs->files, fi->fh);
+
+	*ret_inode = file ? NULL : known(req, ino);
+	if (!*ret_inode || fi->fh == 0)
+		return file;
+	file = file_adopt(fs->files, *ret_inode, fi->fh);
+	if (file) {
+		inode_put(fs->inodes, *ret_inode);
+		*ret_inode = NULL;
+	}
+	return file;
+}
+
+static void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+		    struct fuse_file_info *fi)
+{
 	struct inode *i;
+	struct file *file = open_file(req, ino, fi, &i);
+
+	if (file)
+		file_read(file, req, size, offset, fi->flags & O_NONBLOCK);
+	else if (i)
+		row_reads_submit(fs_of(req)->reads, req, i, size, offset);
+}
+
+static void fs_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
+		    struct fuse_pollhandle *ph)
+{
+	struct inode *i;
+	struct file *file = open_file(req, ino, fi, &i);
 
 	if (file) {
-		file_read(file, req, size, offset);
+		file_poll(file, req, fi->poll_events, ph);
 		return;
 	}
-	i = known(req, ino);
-	if (!i)
-		return;
-	file = fi->fh ? file_adopt(fs->files, i->node, fi->fh) : NULL;
-	if (!file) {
-		row_reads_submit(fs->reads, req, i, size, offset);
-		return;
-	}
-	file_read(file, req, size, offset);
-	inode_put(fs->inodes, i);
+	if (i)
+		fuse_reply_poll(req, fi->poll_events & (POLLIN | POLLRDNORM));
+	inode_put(fs_of(req)->inodes, i);
+	if (ph)
+		fuse_pollhandle_destroy(ph);
 }
 
 static void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -397,6 +423,7 @@ const struct fuse_lowlevel_ops fs_ops = {
 	.listxattr = fs_listxattr,
 	.open = fs_open,
 	.read = fs_read,
+	.poll = fs_poll,
 	.release = fs_release,
 	.readdir = fs_readdir,
 	.readdirplus = fs_readdirplus,

@@ -15,6 +15,8 @@ struct fs {
 	struct inode_table *inodes;
 	struct files *files;
 	struct row_reads *reads;
+	struct streams *streams;
+	struct waits *waits;
 	struct events *events;
 	struct entry_owner owner;
 	int ready_fd; /* background.h */

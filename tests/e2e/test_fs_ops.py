@@ -280,7 +280,7 @@ def test_a_descriptor_open_on_a_dropped_segment_gets_estale(system):
         for one in (fd, untouched):
             assert error_of(lambda: os.pread(one, 10, 0)) == "ESTALE"
             assert error_of(lambda: os.pread(one, 10, len(data))) == "ESTALE"
-            assert error_of(lambda: os.fstat(one)) == "ESTALE"
+            wait_until(lambda: error_of(lambda: os.fstat(one)) == "ESTALE", 2, "its attributes are taken back")
         wait_until(lambda: mount.gpus() == set())
         assert not (mount / "host-1").exists()
     finally:
