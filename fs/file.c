@@ -3,7 +3,9 @@
 #include "entry.h"
 #include "strbuf.h"
 
+#include <linux/fuse.h>
 #include <poll.h>
+#include <unistd.h>
 
 #define SNAPSHOT_MAX ((size_t)256 << 20)
 #define HASH_SEED    0x736e617073686f74ULL
@@ -11,6 +13,9 @@
 /* What is saved of a snapshot file, and of a row file. */
 enum { WORD_TAKEN, WORD_SIZE, WORD_HASH };
 enum { WORD_READ_TO };
+enum { WORD_POLLED = SAVED_FILE_WORDS - 1 }; /* of any: the kernel's name for who polls, or 0 */
+
+_Static_assert(STREAM_WORDS <= WORD_POLLED, "a stream's cursor and who polls it");
 
 /* Shared by the open file and the replies that are being made of it: once one has gone out the file
  * may be closed, before the thread that sent it has returned. */
@@ -114,9 +119,30 @@ static void enlist(struct files *files, struct file *f)
 		files->by_handle[f->handle] = f;
 }
 
+static uint64_t *words_of(const struct file *f)
+{
+	struct saved_file *s = saved_file(f->files->saved, f->handle);
+
+	return s ? s->words : NULL;
+}
+
+/* libfuse has it first in what it keeps to itself. */
+static uint64_t kernels_name(const struct fuse_pollhandle *ph)
+{
+	uint64_t kh = 0;
+
+	if (ph)
+		memcpy(&kh, ph, sizeof(kh));
+	return kh;
+}
+
 /* Under lock. */
 static void set_pollhandle(struct files *files, struct file *f, struct fuse_pollhandle *ph)
 {
+	uint64_t *words = words_of(f);
+
+	if (words)
+		words[WORD_POLLED] = kernels_name(ph);
 	if (f->ph)
 		fuse_pollhandle_destroy(f->ph);
 	files->polled += (ph != NULL) - (f->ph != NULL);
@@ -133,13 +159,6 @@ static void unlist(struct files *files, struct file *f)
 	if (files->saved)
 		files->by_handle[f->handle] = NULL;
 	pthread_mutex_unlock(&files->lock);
-}
-
-static uint64_t *words_of(const struct file *f)
-{
-	struct saved_file *s = saved_file(f->files->saved, f->handle);
-
-	return s ? s->words : NULL;
 }
 
 static struct file *file_alloc(struct files *files, struct inode *i, uint64_t handle)
@@ -430,4 +449,27 @@ void files_wake(struct files *files)
 		set_pollhandle(files, f, NULL);
 	}
 	pthread_mutex_unlock(&files->lock);
+}
+
+/* They will poll again, and be kept then. */
+static void wake_left(uint64_t handle, struct saved_file *f, void *arg)
+{
+	struct {
+		struct fuse_out_header header;
+		struct fuse_notify_poll_wakeup_out out;
+	} m = {
+		.header = {.len = sizeof(m), .error = FUSE_NOTIFY_POLL},
+		.out = {.kh = f->words[WORD_POLLED]},
+	};
+	int *fd = arg;
+
+	if (m.out.kh && write(*fd, &m, sizeof(m)) < 0)
+		f->words[WORD_POLLED] = 0; /* it has gone */
+}
+
+void files_wake_left(struct files *files, struct fuse_session *se)
+{
+	int fd = fuse_session_fd(se);
+
+	saved_each_file(files->saved, wake_left, &fd);
 }

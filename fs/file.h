@@ -56,6 +56,8 @@ void file_read(struct file *f, fuse_req_t req, size_t size, int64_t offset, bool
 void file_poll(struct file *f, fuse_req_t req, unsigned events, struct fuse_pollhandle *ph);
 /* Content has changed, of whatever. */
 void files_wake(struct files *files);
+/* Has all poll again that a predecessor would have woken. */
+void files_wake_left(struct files *files, struct fuse_session *se);
 
 /* What FUSE carries; 0 for NULL: row files have none. */
 uint64_t file_handle(const struct file *f);

@@ -226,6 +226,7 @@ static int connect_kernel(struct program *p, struct err *e)
 	if (left) {
 		device_replay(p->session, &p->fs.device);
 		heir_settle(&p->heir, p->fs.inodes, p->session);
+		files_wake_left(p->fs.files, p->session);
 	} else {
 		heir_leave(&p->heir, &p->mountpoint, fd);
 	}

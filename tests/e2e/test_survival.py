@@ -2,6 +2,7 @@
 import array
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -205,6 +206,70 @@ def test_inotify_goes_on_after_a_death(system, feed, tmp_path):
         wait_until(one_more, 20, "an event from the successor")
     finally:
         watcher.terminate()
+
+
+def test_readers_of_a_stream_go_on_after_a_death(system, feed, tmp_path):
+    """Some wait in a read when the daemon dies, one comes back to it later."""
+    feed.rows(10)
+    s = Supervised(system)
+    wait_until(lambda: (s.mount / LOG).exists(), 10, "the log")
+    wait_until(lambda: len(values(s.mount.read(LOG))) == feed.n, 10, "all rows")
+    stream = s.mount / "host-1/0/stream"
+    slow = os.open(stream, os.O_RDONLY | os.O_NONBLOCK)
+    outs = [tmp_path / f"cat-{i}" for i in range(5)]
+    cats = [subprocess.Popen(["cat", stream], stdout=open(out, "wb")) for out in outs]
+    for cat in cats:
+        wait_until(lambda: os.readlink(f"/proc/{cat.pid}/fd/3") == str(stream), 10, "cat reads")
+    first = feed.n
+    for _ in range(4):
+        feed.rows(100)
+        time.sleep(0.05)
+        s.kill()
+        feed.rows(50)
+        wait_until(lambda: len(values(s.mount.read(LOG))) == feed.n, 20, "all rows")
+    for out in outs:
+        wait_until(lambda: out.read_text().count("\n") >= feed.n - first, 20, "cat has them all")
+        assert values(out.read_text()) == list(range(first, feed.n)), "none missing, none twice"
+    data = b""
+
+    def read_on():
+        nonlocal data
+        data += os.read(slow, 1000)
+        return data.count(b"\n") >= feed.n - first
+    wait_until(read_on, 20, "the late reader has them all")
+    assert values(data.decode()) == list(range(first, feed.n))
+    os.close(slow)
+    for cat in cats:
+        cat.kill()
+        cat.wait()
+    assert s.mount.unmount() == 0
+
+
+def test_who_polls_and_who_waits_for_a_revision_is_woken_after_a_death(system, feed):
+    feed.rows(1)
+    s = Supervised(system)
+    value = s.mount / "host-1/0" / UTIL
+    wait_until(value.exists, 10, "the value")
+    fd = os.open(value, os.O_RDONLY)
+    assert os.pread(fd, 100, 0) == b"0\n"
+    revision = int(s.mount.read(".meta/revision")) + 20
+    waiting = subprocess.Popen(["cat", s.mount / f".meta/wait/{revision}"], stdout=subprocess.PIPE)
+    woken = []
+    poller = threading.Thread(target=lambda: woken.append(select.select([fd], [], [], 90)[0]))
+    poller.start()
+    time.sleep(0.2)
+    s.kill()
+    feed.rows(1)
+    wait_until(lambda: woken == [[fd]], 10, "woken")
+    poller.join()
+    wait_until(lambda: os.pread(fd, 100, 0) == b"1\n", 10, "the newest value")
+    for _ in range(20):
+        feed.rows(1)
+        time.sleep(0.02)
+    assert waiting.wait(20) == 0
+    assert waiting.stdout.read() == f"{revision}\n".encode()
+    os.close(fd)
+    assert s.mount.unmount() == 0
 
 
 def test_a_supervised_mount_ends_with_an_unmount_and_with_sigterm(system):
