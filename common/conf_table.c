@@ -284,7 +284,7 @@ const struct conf_var conf_vars[] = {
 	      HELP("most bytes of messages held")),
 	VALUE("RETENTION", DURATION, retention, "24h", 0, 10 * YEAR, COLLECTOR,
 	      HELP("how long a segment is kept after its last row was stored; 0: for ever")),
-	VALUE("SEGMENT", DURATION, segment, "1h", MINUTE, DAY, COLLECTOR, .check = check_segment,
+	VALUE("SEGMENT", DURATION, segment, "1h", MINUTE, DAY, COLLECTOR | FS, .check = check_segment,
 	      HELP("event time that one history file covers; fixed at first start")),
 	VALUE("STALE_AFTER", DURATION, stale_after, "60s", 100 * MS, YEAR, VIEWS,
 	      HELP("age at which a GPU is stale; ten times that: lost")),

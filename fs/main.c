@@ -9,6 +9,7 @@
 #include "mountpoint.h"
 #include "notify.h"
 #include "ops.h"
+#include "recording.h"
 #include "service.h"
 #include "supervise.h"
 #include "toucher.h"
@@ -22,10 +23,13 @@ struct program {
 	struct conf conf;
 	struct mount_options options;
 	bool supervise;
+	char **csv, **arguments; /* files; what is no option; both borrowed */
+	size_t n_csv, n_arguments;
 	struct mountpoint mountpoint;
 	struct heir heir;
 	struct etcd *etcd;
 	struct view *view;
+	struct recording *recording; /* instead of etcd and view */
 	struct fuse_session *session;
 	struct toucher *toucher;
 	struct notifier *notifier;
@@ -56,11 +60,40 @@ static int set_mount_options(const char *value, void *arg, struct err *e)
 	return mount_options_parse(&p->options, value, e);
 }
 
-static int set_argument(const char *value, void *arg, struct err *e)
+static void append(char ***list, size_t *n, const char *value)
+{
+	*list = xrealloc(*list, (*n + 1) * sizeof(**list));
+	(*list)[(*n)++] = (char *)value;
+}
+
+static int add_csv(const char *value, void *arg, struct err *e)
 {
 	struct program *p = arg;
 
-	return mount_options_argument(&p->options, value, e);
+	append(&p->csv, &p->n_csv, value);
+	return 0;
+}
+
+static int add_argument(const char *value, void *arg, struct err *e)
+{
+	struct program *p = arg;
+
+	append(&p->arguments, &p->n_arguments, value);
+	return 0;
+}
+
+/* `--csv a.csv b.csv MOUNTPOINT`: with it, all but the last are files. */
+static int take_arguments(struct program *p, struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < p->n_arguments && r == 0; i++) {
+		if (p->n_csv && i + 1 < p->n_arguments)
+			append(&p->csv, &p->n_csv, p->arguments[i]);
+		else
+			r = mount_options_argument(&p->options, p->arguments[i], e);
+	}
+	return r;
 }
 
 static const struct conf_option options[] = {
@@ -69,6 +102,9 @@ static const struct conf_option options[] = {
 	 "as of mount(8): allow_other, default_permissions, uid=, gid=, umask=, mode=, "
 	 "fsname=, …; host=GLOB (repeatable): show only those hosts",
 	 set_mount_options},
+	{"csv", 0, "FILE",
+	 "show the rows of files (repeatable), as they would be shown if they were stored; no etcd",
+	 add_csv},
 	{"supervise", 0, NULL,
 	 "keep a small parent that starts the daemon again when it dies; open files live on",
 	 set_supervise},
@@ -79,14 +115,14 @@ static int load_conf(struct program *p, int argc, char **argv)
 	struct conf_program program = {
 		.name = "gputel-fs",
 		.bit = CONF_FS,
-		.synopsis = "[-f] [-o OPT,…] [--supervise] [SOURCE] MOUNTPOINT",
+		.synopsis = "[-f] [-o OPT,…] [--supervise] [SOURCE | --csv FILE…] MOUNTPOINT",
 		.about = "Shows the telemetry of all GPUs as files under MOUNTPOINT, read-only.\n"
 			 "Returns when the mount answers. SOURCE, as mount helpers give it, may "
 			 "name "
 			 "etcd's endpoints (host:port,…).",
 		.options = options,
 		.n_options = ARRAY_SIZE(options),
-		.argument = set_argument,
+		.argument = add_argument,
 		.arg = p,
 	};
 
@@ -104,7 +140,8 @@ static void on_stop(void *arg)
 {
 	struct program *p = arg;
 
-	etcd_cancel(p->etcd);
+	if (p->etcd)
+		etcd_cancel(p->etcd);
 }
 
 /* `gputel-fs#etcd1:2379 /mnt/gputel fuse …` in fstab. */
@@ -129,6 +166,20 @@ static int open_view(struct program *p, struct err *e)
 			       &p->options.hosts, e);
 }
 
+static int open_recording(struct program *p, struct err *e)
+{
+	struct recording_conf conf = {
+		.files = p->csv,
+		.n = p->n_csv,
+		.hosts = &p->options.hosts,
+		.stale_after_ms = p->conf.stale_after,
+		.segment_ns = p->conf.segment * NS_PER_MS,
+		.cache_bytes = (size_t)p->conf.fs_cache,
+	};
+
+	return recording_open(&p->recording, &conf, e);
+}
+
 /* The mount appears with its content where etcd answers; without etcd it does not wait (law 6).
  * Readers of a mount that was left are waiting already, and are rather answered late than with
  * EIO. */
@@ -137,7 +188,7 @@ static void await_first_list(struct program *p)
 	struct mono deadline = mono_in_ms(p->conf.etcd_request_timeout);
 	bool left = p->heir.fd >= 0;
 
-	while (!view_wait_ready(p->view, 20) && (left || etcd_is_up(p->etcd, NULL)) &&
+	while (p->view && !view_wait_ready(p->view, 20) && (left || etcd_is_up(p->etcd, NULL)) &&
 	       mono_ms_until(deadline) && !daemon_stopping())
 		;
 }
@@ -146,7 +197,7 @@ static void init_fs(struct program *p, int ready_fd)
 {
 	struct fs *fs = &p->fs;
 
-	fs->tree = view_tree(p->view);
+	fs->tree = p->view ? view_tree(p->view) : recording_tree(p->recording);
 	fs->inodes = inode_table_new(fs->tree, p->heir.saved);
 	fs->files = files_new(p->heir.saved);
 	fs->reads = row_reads_new(fs->tree, fs->inodes, (int)p->conf.fs_workers - THREADS_FREE,
@@ -278,7 +329,7 @@ static int run(struct program *p, struct err *e)
 	if (r == 0)
 		r = daemon_init(p->conf.shutdown_timeout, e);
 	if (r == 0)
-		r = open_view(p, e);
+		r = p->n_csv ? open_recording(p, e) : open_view(p, e);
 	if (r < 0)
 		return r;
 	daemon_on_hup(on_hup, p);
@@ -315,10 +366,13 @@ static void release(struct program *p)
 	inode_table_free(p->fs.inodes);
 	saved_free(p->heir.saved);
 	view_close(p->view);
+	recording_close(p->recording);
 	notifier_free(p->notifier);
 	events_free(p->fs.events);
 	toucher_free(p->toucher);
 	etcd_close(p->etcd);
+	free(p->csv);
+	free(p->arguments);
 	mountpoint_release(&p->mountpoint);
 	mount_options_release(&p->options);
 	conf_release(&p->conf);
@@ -343,11 +397,16 @@ int main(int argc, char **argv)
 	r = load_conf(&p, argc, argv);
 	if (r != 0) {
 		mount_options_release(&p.options);
+		free(p.csv);
+		free(p.arguments);
 		return r > 0 ? 0 : 2;
 	}
 	log_setup("fs", p.conf.service_id, (enum log_level)p.conf.log_level,
 		  (enum log_format)p.conf.log_format);
-	if (!p.options.mountpoint) {
+	if (take_arguments(&p, &e) < 0) {
+		log_error("%s", e.text);
+		r = 2;
+	} else if (!p.options.mountpoint) {
 		log_error("MOUNTPOINT is missing (see --help)");
 		r = 2;
 	} else {
