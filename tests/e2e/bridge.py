@@ -25,6 +25,7 @@ class Bridge:
         assert self.process.running(), "gputel-bridge ended:\n" + self.process.log()
         self.session = requests.Session()
         self.session.trust_env = False
+        self.headers = {"Accept-Encoding": "identity"}  # of every request
         if tls:
             self.session.verify = str(tls)
         if ready:
@@ -40,7 +41,7 @@ class Bridge:
     def ask(self, method, path, **more):
         """The path goes out as it is written, .. and % included."""
         prepared = requests.Request(method, self.url + "/", params=more.pop("params", None),
-                                    headers={"Accept-Encoding": "identity", **more.pop("headers", {})},
+                                    headers={**self.headers, **more.pop("headers", {})},
                                     data=more.pop("data", None)).prepare()
         query = prepared.url.partition("?")[2]
         prepared.url = self.url + path + (("&" if "?" in path else "?") + query if query else "")
