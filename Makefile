@@ -43,7 +43,7 @@ TESTLIB := $(call objects,tests/lib/*.c)
 UNITS   := $(patsubst %.c,$(B)/%,$(sort $(wildcard tests/unit/test_*.c)))
 ALL_OBJ := $(call objects,$(foreach d,common tests/lib tests/unit tests/bench $(PROGRAMS),$(d)/*.c))
 
-.PHONY: all $(PROGRAMS) deps run test test-unit test-e2e check clean bench bench-columns fuzz chaos soak
+.PHONY: all $(PROGRAMS) deps run test test-unit test-e2e check clean bench bench-columns fuzz fuzzers chaos soak
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -139,23 +139,30 @@ CSV ?= data/telemetry.csv
 bench-columns: $(B)/tests/bench/columns
 	@$< $(CSV) $(SEGMENT_SECONDS)
 
-# Every fuzzer for FUZZ_TIME seconds, from its corpus, with what it found before in build/fuzz.
+# Every fuzzer for FUZZ_TIME seconds, from its corpus and from what it found before. A program of
+# their own flags: tests/fuzz, common and streamer by clang.
 FUZZ_TIME ?= 60
 FUZZERS   := $(patsubst tests/fuzz/%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+FUZZ_OBJ  := $(filter-out %/main.o,$(call objects,common/*.c streamer/*.c))
 
-build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(wildcard common/*.[ch] streamer/*.[ch])
-	@mkdir -p $(@D)
-	@echo "  CLANG   $@"
-	@clang -std=gnu17 -D_GNU_SOURCE -DFUZZ -Icommon -O1 -g -fno-omit-frame-pointer \
-		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -pthread -o $@ \
-		$< $(wildcard common/*.c) $(filter-out %/main.c,$(wildcard streamer/*.c)) $(LIBS)
+$(B)/tests/fuzz/%.o: EXTRA = -DFUZZ
+-include $(FUZZERS:%=$(B)/tests/fuzz/%.d)
 
-fuzz: $(addprefix build/fuzz/,$(FUZZERS))
+$(FUZZERS:%=$(B)/tests/fuzz/%): %: %.o $(FUZZ_OBJ)
+	@echo "  LD      $@"
+	@$(CC) -fsanitize=fuzzer,address -pthread -o $@ $^ $(LIBS) $(if $(findstring json,$@),-ljansson)
+
+fuzzers: $(FUZZERS:%=$(B)/tests/fuzz/%)
+
+fuzz:
+	@$(MAKE) --no-print-directory fuzzers CC=clang SAN=fuzzer-no-link,address B=build/fuzz \
+		OPT="-O1 -g" WARN=-w
 	@r=0; for f in $(FUZZERS); do \
-		mkdir -p build/fuzz/$$f.found && \
-		build/fuzz/$$f -max_total_time=$(FUZZ_TIME) -timeout=10 -rss_limit_mb=2048 \
-			-print_final_stats=1 -verbosity=0 -artifact_prefix=build/fuzz/$$f. \
-			build/fuzz/$$f.found tests/fuzz/corpus/$$f || r=1; \
+		mkdir -p build/fuzz/found/$$f tests/fuzz/corpus/$$f && \
+		build/fuzz/tests/fuzz/$$f -max_total_time=$(FUZZ_TIME) -timeout=10 \
+			-rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 \
+			-artifact_prefix=build/fuzz/$$f. build/fuzz/found/$$f \
+			tests/fuzz/corpus/$$f || r=1; \
 	done; exit $$r
 
 bench: all $(BENCHES)

@@ -101,11 +101,14 @@ static void try_batch_body(const uint8_t *p, size_t n)
 	struct strbuf out;
 
 	strbuf_init(&out, n + 16);
-	strbuf_add(&out, "gtb\1", 4);
-	strbuf_add_u8(&out, 0);
-	strbuf_add_u32(&out, crc32c(p, n));
-	strbuf_add(&out, p, n);
-	try_batch(out.s, out.len);
+	for (uint8_t flags = 0; flags < 2; flags++) {
+		strbuf_reset(&out);
+		strbuf_add(&out, "gtb\1", 4);
+		strbuf_add_u8(&out, flags);
+		strbuf_add_u32(&out, crc32c(p, n));
+		strbuf_add(&out, p, n);
+		try_batch(out.s, out.len);
+	}
 	strbuf_release(&out);
 }
 

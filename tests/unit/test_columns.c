@@ -276,6 +276,158 @@ TEST(what_never_repeats_costs_little_more_than_its_text)
 	free(t);
 }
 
+/* ---- what costs little ----------------------------------------------------------------------- */
+
+TEST(times_that_stand_or_run_backwards_come_back)
+{
+	struct table *t = table_new(3, 1);
+
+	for (int64_t i = 0; i < 300; i++)
+		add(t, (struct stamp){(1000 - i / 100 * 7) * NS_PER_SEC, 0}, (uint32_t)i % 3, 0,
+		    SLICE_LIT("1"));
+	for (int64_t i = 0; i < 300; i++)
+		add(t, (struct stamp){(5000 - i * i % 91) * NS_PER_SEC, 0}, (uint32_t)i % 3, 0,
+		    SLICE_LIT("1"));
+	round_trip(t);
+	free(t);
+}
+
+/* Scrapes of 40 series, stamped apart by `apart` seconds for every 10 of them. */
+static size_t scrapes_len(int64_t apart)
+{
+	struct table *t = table_new(SERIES, 1);
+	size_t len;
+
+	for (int64_t i = 0; i < 200 * SERIES; i++)
+		add(t, (struct stamp){(i / SERIES * 15 + i % SERIES / 10 * apart) * NS_PER_SEC, 0},
+		    (uint32_t)(i % SERIES), 0, SLICE_LIT("1"));
+	len = round_trip(t);
+	free(t);
+	return len;
+}
+
+TEST(a_time_is_stored_once_for_all_series_of_a_scrape)
+{
+	size_t together = scrapes_len(0);
+
+	CHECK(together < 60);
+	CHECK(scrapes_len(1) < together + 10);
+}
+
+TEST(a_series_that_is_missing_from_a_scrape_moves_no_other)
+{
+	struct table *t = table_new(SERIES, 1);
+
+	for (int64_t i = 0; i < 200 * SERIES; i++)
+		if (i % 1777)
+			add(t, (struct stamp){i / SERIES * NS_PER_SEC, 0}, (uint32_t)(i % SERIES),
+			    0, SLICE_LIT("1"));
+	CHECK(round_trip(t) < 110);
+	free(t);
+}
+
+/* Random readings, and how much of a constant they leave. */
+static size_t used_and_free_len(int64_t total)
+{
+	struct table *t = table_new(2, 1);
+	struct rng g = {21};
+	size_t len;
+
+	for (int64_t i = 0; i < 1000; i++) {
+		int64_t used = (int64_t)rng_below(&g, 80000);
+
+		add(t, (struct stamp){i * NS_PER_SEC, 0}, 0, 0,
+		    hostile_textf("%lld", (long long)used));
+		add(t, (struct stamp){i * NS_PER_SEC, 0}, 1, 0,
+		    total ? hostile_textf("%lld", (long long)(total - used)) : SLICE_LIT("7"));
+	}
+	len = round_trip(t);
+	free(t);
+	return len;
+}
+
+TEST(what_is_the_rest_of_another_series_costs_nothing)
+{
+	CHECK(used_and_free_len(81559) < used_and_free_len(0) + 16);
+}
+
+TEST(few_texts_that_are_no_decimals_are_a_dictionary)
+{
+	static const char *const texts[] = {"7e-06", "1.2e-05", "0x1f", "1e10"};
+	struct table *t = table_new(1, 1);
+	struct rng g = {22};
+
+	for (int64_t i = 0; i < 1000; i++)
+		add(t, (struct stamp){i * NS_PER_SEC, 0}, 0, 0, slice_str(texts[rng_below(&g, 4)]));
+	CHECK(round_trip(t) < 1000 * 3 / 8);
+	free(t);
+}
+
+TEST(steps_are_what_is_stored_of_values_in_steps)
+{
+	struct table *t = table_new(1, 1);
+	struct rng g = {23};
+
+	for (int64_t i = 0; i < 1000; i++)
+		add(t, (struct stamp){i * NS_PER_SEC, 0}, 0, 0,
+		    hostile_textf("%d", 345 + 12345 * (int)rng_below(&g, 4)));
+	CHECK(round_trip(t) < 1000 * 3 / 8);
+	free(t);
+}
+
+TEST(as_many_series_as_an_identity_holds_come_back)
+{
+	struct table *t = table_new(4096, 3);
+
+	for (uint32_t i = 0; i < ROWS_MAX; i++)
+		add(t, (struct stamp){i / 4096 * NS_PER_SEC, 0}, i % 4096, i % 3,
+		    hostile_textf("%u", i * 7919));
+	round_trip(t);
+	free(t);
+}
+
+/* The values that the hints say, in a scrape at the time that they say. */
+TEST(a_scrape_that_is_known_takes_some_bytes)
+{
+	static const struct slice values[] = {SLICE_LIT("1"), SLICE_LIT("7e-06"), SLICE_LIT("")};
+	struct columns_hints hints = {1752868800 * NS_PER_SEC, values};
+	struct row rows[3];
+	struct rows got = {0};
+	struct strbuf out;
+	struct reader r;
+
+	for (uint32_t i = 0; i < 3; i++)
+		rows[i] = (struct row){{hints.base_ns, 0}, i, 0, values[i]};
+	strbuf_init(&out, 1000);
+	columns_encode(&out, rows, 3, 3, &hints, COLUMNS_FAST);
+	CHECK(out.len <= 6);
+	r = reader_of(out.s, out.len);
+	CHECK_EQ_INT(columns_decode(&r, 3, 1, 3, &hints, &got), 0);
+	for (uint32_t i = 0; i < 3 && i < got.n; i++)
+		CHECK(same_row(&rows[i], &got.rows[i]));
+	rows_release(&got);
+	strbuf_release(&out);
+}
+
+TEST(little_effort_and_much_read_alike)
+{
+	struct rng g = {24};
+
+	for (int round = 0; round < 100; round++) {
+		struct table *t = random_table(&g);
+		struct rows got = {0};
+		struct strbuf out;
+
+		strbuf_init(&out, 1 << 24);
+		columns_encode(&out, t->rows, t->n, t->series, NULL, COLUMNS_FAST);
+		CHECK_EQ_INT(decode(&out, t->series, t->attributions, t->n, &got), 0);
+		CHECK_EQ_INT(first_difference(t, &got), -1);
+		rows_release(&got);
+		strbuf_release(&out);
+		free(t);
+	}
+}
+
 /* ---- refusals -------------------------------------------------------------------------------- */
 
 TEST(columns_for_other_tables_are_refused)
