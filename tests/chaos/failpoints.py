@@ -31,6 +31,8 @@ SIDE_BY_SIDE = 12
 ENV = {"MQ_PROCESSING_TIMEOUT": "2s", "MQ_MAX_RETRIES": 20, "STREAMER_BATCH_SIZE": 32, "STREAMER_FLUSH_INTERVAL": "10ms",
        "MQ_BATCH_SIZE": 8, "COLLECTOR_BATCH_SIZE": 4, "COLLECTOR_FLUSH_INTERVAL": "10ms", "ETCD_MAINTENANCE": "off"}
 
+SHAPE = {"hosts": 8, "gpus": 2, "metrics": 2, "step_s": 120}
+
 
 def build():
     """Programs with failpoints; where they are."""
@@ -45,10 +47,10 @@ def build():
 class Site(System):
     """A System whose programs have failpoints, and one of which, the target, is to hit one."""
 
-    def __init__(self, place, folder, failpoint, n_rows):
+    def __init__(self, place, folder, failpoint, n_rows, shape):
         super().__init__(place.cluster, folder, **ENV)
         self.bin, self.proxies, self.failpoint = place.bin, place.proxies, failpoint
-        self.rows = list(fleet(n_rows, hosts=8, gpus=2, metrics=2, step_s=120))
+        self.rows = list(fleet(n_rows, **shape))
         self.file = write_csv(folder / "load.csv", self.rows)
         self.passed, self.crashed, self.finite = [], False, True
 
@@ -77,6 +79,10 @@ class Site(System):
 
     def has(self, under):
         return self.etcd.count(self.prefix + under) > 0
+
+    def is_merged(self):
+        """One chunk for each GPU (of a load within one segment)."""
+        return self.etcd.count(self.prefix + "/telemetry/data/") == self.etcd.count(self.prefix + "/telemetry/gpus/")
 
 
 # ---- scenarios -----------------------------------------------------------------------------------
@@ -137,8 +143,23 @@ def collector_that_is_joined(site):
     site.drain()
 
 
+def collector_that_merges(site):
+    """Many small chunks become few while rows come, and one for each GPU and segment after them."""
+    site.stream("--csv", site.file)
+    target = site.target("collector", COLLECTOR_BATCH_SIZE=1, ETCD_ENDPOINTS=site.proxies.client)
+    wait_until(lambda: not target.running() or (not site.has("/queue/telemetry/") and site.is_merged()), 60, "all is merged")
+    target.stop()
+    site.note(target)
+    site.drain()
+    last = site.collector()
+    wait_until(site.is_merged, 60, "all is merged")
+    last.stop()
+
+
+collector_that_merges.shape = {"hosts": 3, "gpus": 2, "metrics": 2, "step_s": 1}
+
 SCENARIOS = (streamer_after_a_dead_one, streamer_whose_requests_are_repeated, collector_after_a_dead_one,
-             collector_whose_requests_are_repeated, collector_that_is_joined)
+             collector_whose_requests_are_repeated, collector_that_is_joined, collector_that_merges)
 
 
 # ---- running them --------------------------------------------------------------------------------
@@ -174,7 +195,7 @@ def run(place, scenario, failpoint, n_rows):
     folder = Path(tempfile.mkdtemp(dir=place.folder, prefix="case-"))
     site, wrong = None, []
     try:
-        site = Site(place, folder, failpoint, n_rows)
+        site = Site(place, folder, failpoint, n_rows, getattr(scenario, "shape", SHAPE))
         witness = oracle.Witness(place.cluster, site.prefix, place.cluster.revision() + 1)
         scenario(site)
         wrong = judge(site, witness)
@@ -193,9 +214,9 @@ def run(place, scenario, failpoint, n_rows):
     return (site.passed, site.crashed, wrong) if site else ([], False, wrong)
 
 
-def explore(place, n_rows, choose_n, say, scenarios=SCENARIOS, actions=(CRASH,), seconds=None):
-    """Runs all; returns what is wrong, and how often each failpoint was hit. choose_n(count) are the
-    passings to act at; past `seconds` no case is begun any more."""
+def explore(place, n_rows, choose_n, say, scenarios=SCENARIOS, actions=(CRASH,), seconds=None, steps=None):
+    """Runs all, or only those failpoints; returns what is wrong, and how often each was hit.
+    choose_n(count) are the passings to act at; past `seconds` no case is begun any more."""
     wrong, hits = [], collections.Counter()
     end = time.monotonic() + seconds * SLOW if seconds else None
     with concurrent.futures.ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
@@ -203,7 +224,7 @@ def explore(place, n_rows, choose_n, say, scenarios=SCENARIOS, actions=(CRASH,),
         cases = []
         for scenario, (passed, _, bad) in zip(scenarios, normal):
             wrong += [f"{scenario.__name__}: {w}" for w in bad]
-            counts = collections.Counter(passed)
+            counts = collections.Counter(p for p in passed if not steps or p in steps)
             say(f"{scenario.__name__} passes " + ", ".join(f"{k} {n}×" for k, n in sorted(counts.items())))
             cases += [(scenario, f"{name}:{n}:{action}") for action in actions
                       for name, count in sorted(counts.items()) for n in choose_n(count)]

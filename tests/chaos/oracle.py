@@ -31,16 +31,30 @@ END = "/chaos/end"  # put when all is quiet: the last thing a witness reads
 
 @dataclass
 class Chunk:
-    """The part of a chunk header that says which rows it has (common/chunk.h)."""
+    """What a chunk header says of its rows (common/chunk.h)."""
     inline: bool
+    identity: int
     incarnation: int
     segment: int
     first: int
     rows: int
+    csv_bytes: int
+    least: int    # event times, ns after the segment's start
+    greatest: int
+    stored: int
+    commits: list  # [(revision, rows)]; of a fresh one empty until its revision is known
 
     @property
     def end(self):
         return self.first + self.rows
+
+    def revisions(self):
+        """Of each row, in order; None where older commits are folded."""
+        out = []
+        for i, (revision, rows) in enumerate(self.commits):
+            folded = i + 1 < len(self.commits) and self.commits[i + 1][0] == revision
+            out += [None if folded else revision] * rows
+        return out
 
 
 def varint(data, at):
@@ -53,14 +67,44 @@ def varint(data, at):
             return value, at
 
 
+class Header:
+    """A cursor on a header's fields."""
+
+    def __init__(self, data, at):
+        self.data, self.at = data, at
+
+    def varint(self):
+        value, self.at = varint(self.data, self.at)
+        return value
+
+    def skip(self, n):
+        self.at += n
+
+    def skip_text(self):
+        self.skip(self.varint())
+
+
 def decode_chunk(data):
     if data[:4] != b"gtc\1":
         raise ValueError(f"a chunk begins with {data[:4]!r}")
-    flags, incarnation = data[4], int.from_bytes(data[13:21], "little")
-    segment, at = varint(data, 21)
-    first, at = varint(data, at)
-    rows, at = varint(data, at)
-    return Chunk(bool(flags & 1), incarnation, segment, first, rows)
+    flags, h = data[4], Header(data, 21)
+    segment, first, rows, csv_bytes, least, greatest, stored = (h.varint() for _ in range(7))
+    for _ in range(h.varint()):  # attributions
+        for _ in range(4):
+            h.skip_text()
+    for _ in range(h.varint()):  # series: id, time, digits, row, attribution, value
+        h.varint()
+        h.varint()
+        h.skip(1)
+        h.varint()
+        h.varint()
+        h.skip_text()
+    commits, revision = [], 0
+    for _ in range(h.varint()):
+        revision += h.varint()
+        commits.append((revision, h.varint()))
+    return Chunk(bool(flags & 1), int.from_bytes(data[5:13], "little"), int.from_bytes(data[13:21], "little"),
+                 segment, first, rows, csv_bytes, least, greatest, stored, commits)
 
 
 # ---- the history of messages ---------------------------------------------------------------------
@@ -366,6 +410,7 @@ class Ledger:
             except (ValueError, IndexError) as error:
                 self.wrong(f"chunk {key}: {error}")
                 continue
+            chunk.commits = chunk.commits or [(self.revision, chunk.rows)]
             place = (host, gpu, chunk.segment)
             if not chunk.inline and key not in self.bodies:
                 self.wrong(f"chunk {key} has no body")
@@ -396,7 +441,7 @@ class Ledger:
         known[key] = chunk
 
     def merge(self, place, key, chunk, parts):
-        """One chunk in place of adjacent ones, with their very positions."""
+        """One chunk in place of adjacent ones: their very positions, bytes, times and commits."""
         mine = sorted((p for p in parts if chunk.first <= p.first < chunk.end), key=lambda p: p.first)
         at = chunk.first
         for p in mine:
@@ -407,8 +452,23 @@ class Ledger:
             self.wrong(f"{place}: a merge of [{chunk.first}, {at}) is [{chunk.first}, {chunk.end})")
         for p in mine:
             parts.remove(p)
+        if mine:
+            self.same_content(place, chunk, mine)
         self.segments[place][key] = chunk
         self.moves["merge"] += 1
+
+    def same_content(self, place, chunk, parts):
+        for what, now, was in (("csv bytes", chunk.csv_bytes, sum(p.csv_bytes for p in parts)),
+                               ("least time", chunk.least, min(p.least for p in parts)),
+                               ("greatest time", chunk.greatest, max(p.greatest for p in parts)),
+                               ("time of storing", chunk.stored, max(p.stored for p in parts)),
+                               ("incarnations", {(chunk.identity, chunk.incarnation)},
+                                {(p.identity, p.incarnation) for p in parts})):
+            if now != was:
+                self.wrong(f"{place}: a merge changes its {what} from {was} to {now}")
+        now, was = chunk.revisions(), [r for p in parts for r in p.revisions()]
+        if len(now) != len(was) or now[-1] is None or any(n not in (None, w) for n, w in zip(now, was)):
+            self.wrong(f"{place}: a merge changes its commits: {chunk.commits} of {[p.commits for p in parts]}")
 
     def account(self, completed, parts, rows):
         """What is stored in a revision are the rows of the messages that it completes, in their order."""

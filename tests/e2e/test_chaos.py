@@ -50,15 +50,30 @@ def test_a_crash_or_signal_at_any_failpoint_loses_doubles_and_reorders_nothing(p
     assert sum(hits.values()) >= 14, "\n".join(said)
 
 
+def test_a_crash_in_the_middle_of_merging_changes_no_row(programs, tmp_path):
+    if BIN.parent.name in ("address", "undefined", "thread"):
+        pytest.skip("failpoints are built without sanitizers")
+    said, steps = [], {f"{name}.{where}" for name in ("merge", "seal") for where in ("send", "receive")}
+    place = failpoints.Place(tmp_path, SEED)
+    try:
+        wrong, hits = failpoints.explore(place, 800, lambda count: [1], said.append, steps=steps,
+                                         scenarios=[failpoints.collector_that_merges])
+    finally:
+        place.close()
+    assert not wrong, "\n".join(said)
+    assert {name for name, n in hits.items() if n} == steps, "\n".join(said)
+
+
 # ---- the check of the check ----------------------------------------------------------------------
 
 @pytest.fixture(scope="module")
 def lived(programs, tmp_path_factory):
-    """A real history in which a collector died: sources, files of the mount, and all revisions."""
+    """A real history in which a collector died and chunks were merged: sources, files of the mount, and all
+    revisions."""
     folder = tmp_path_factory.mktemp("lived")
     cluster = Cluster(folder / "etcd").start()
-    system = System(cluster, folder / "system", MQ_PROCESSING_TIMEOUT="2s", STREAMER_BATCH_SIZE=64,
-                    STREAMER_FLUSH_INTERVAL="10ms", COLLECTOR_BATCH_SIZE=4, ETCD_MAINTENANCE="off")
+    system = System(cluster, folder / "system", MQ_PROCESSING_TIMEOUT="2s", STREAMER_BATCH_SIZE=32,
+                    STREAMER_FLUSH_INTERVAL="10ms", COLLECTOR_BATCH_SIZE=2, ETCD_MAINTENANCE="off")
     try:
         history, rows = [], list(fleet(3000, hosts=6, gpus=2))
         witness = oracle.Witness(cluster, system.prefix, cluster.revision() + 1, history)
@@ -69,6 +84,9 @@ def lived(programs, tmp_path_factory):
         wait_until(lambda: holds_claims(system, first), 10, "it holds claims")
         first.kill()
         assert system.collector("--drain").wait(30) == 0
+        last = system.collector()
+        wait_until(lambda: len(system.keys("/telemetry/data/")) == 12, 30, "each GPU's rows are in one chunk")
+        assert last.stop() == 0
         ledger = witness.finish(20)
         assert oracle.balance(system, ledger) == []
         files = oracle.read_files(system.mount())
@@ -158,7 +176,48 @@ def recover_before_the_end_of_the_session(h):
     h.insert(i + 1, h.pop(gone))
 
 
+def merge_of(h):
+    """(index of a revision that merges chunks, index of a delete in it, of a put)."""
+    def of(events, deleted):
+        return [j for j, e in enumerate(events) if e.key.startswith("/telemetry/data/") and e.deleted == deleted]
+    found = [(i, of(events, True), of(events, False)) for i, (_, events) in enumerate(h)]
+    i, gone, put = [f for f in found if f[1] and f[2]][0]
+    return i, gone[1], put[0]
+
+
+def merge_changes(h, field):
+    """The field-th number of a merged chunk's header is another one."""
+    i, _, j = merge_of(h)
+    value, at = bytearray(h[i][1][j].value), 21
+    for _ in range(field):
+        _, at = oracle.varint(value, at)
+    value[at] ^= 1
+    edit(h, (i, j), value=bytes(value))
+
+
+def merge_changes_commits(h):
+    i, _, j = merge_of(h)
+    value = h[i][1][j].value
+    chunk = oracle.decode_chunk(value)
+    edit(h, (i, j), value=value.replace(as_varint(chunk.commits[0][0]), as_varint(chunk.commits[0][0] - 1)))
+
+
+def as_varint(n):
+    out = bytearray()
+    while n > 0x7F:
+        out.append(n & 0x7F | 0x80)
+        n >>= 7
+    return bytes(out + bytes([n]))
+
+
 MUTATIONS = {
+    "a merge leaves a part": lambda h: cut(h, merge_of(h)[:2]),
+    "a merge puts nothing": lambda h: cut(h, merge_of(h)[::2]),
+    "a merge changes positions": lambda h: merge_changes(h, 1),
+    "a merge changes the number of rows": lambda h: merge_changes(h, 2),
+    "a merge changes bytes that are read": lambda h: merge_changes(h, 3),
+    "a merge changes the time of storing": lambda h: merge_changes(h, 6),
+    "a merge changes commits": merge_changes_commits,
     "a payload is not put": lambda h: cut(h, find(h, "/payload/")),
     "a payload stays": lambda h: cut(h, find(h, "/payload/", deleted=True)),
     "a claim stays": lambda h: cut(h, find(h, "/processing/", deleted=True)),
@@ -182,6 +241,7 @@ MUTATIONS = {
 def test_the_oracle_finds_nothing_in_what_has_happened(lived):
     assert replay(lived.history) == []
     assert lived.ledger.moves["recover"] > 0 and lived.ledger.moves["complete"] > 0
+    assert lived.ledger.moves["merge"] >= 12
     verdict = oracle.compare([lived.rows], lived.files)
     assert (verdict.sent, verdict.bad()) == (3000, 0), verdict.notes
 
