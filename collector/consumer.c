@@ -7,6 +7,7 @@
 enum {
 	ORPHAN_MS = 3000, /* a host that nobody took for so long is taken by whoever sees it */
 	LOOK_MS = 1000,
+	PACE_MAX_MS = 5000, /* no host waits longer on account of small chunks */
 	OVERDUE_MS = 10000, /* merging that waited for so long takes its turn */
 };
 
@@ -226,6 +227,18 @@ void consumer_done(struct consumer *c, struct host *h, int64_t due_in_ms)
 	pthread_cond_broadcast(&c->changed);
 }
 
+int64_t consumer_pace_ms(struct consumer *c, size_t chunks, int64_t rows)
+{
+	int64_t now = mono_now().ns;
+	int64_t cost_ns = NS_PER_SEC / CONSUMER_SMALL_S * (int64_t)MAX(c->group.n_members, 1);
+
+	if (rows >= (int64_t)chunks * CONSUMER_SMALL_ROWS)
+		return 0;
+	c->paced.ns = MIN(MAX(c->paced.ns, now) + (int64_t)chunks * cost_ns,
+			  now + PACE_MAX_MS * NS_PER_MS);
+	return (c->paced.ns - now) / NS_PER_MS;
+}
+
 void consumer_keep(struct consumer *c, struct host *h)
 {
 	h->busy = false;
@@ -401,6 +414,7 @@ void consumer_init(struct consumer *c, struct etcd *etcd, const char *id, unsign
 	*c = (struct consumer){.etcd = etcd,
 			       .n_workers = n_workers,
 			       .flush_ms = flush_ms,
+			       .keep_from_ns = INT64_MIN,
 			       .hosts = {.n_workers = n_workers}};
 	snprintf(c->id, sizeof(c->id), "%s", id);
 	backlog_init(&c->backlog, &c->hosts, max_retries);

@@ -31,9 +31,11 @@ struct consumer {
 	struct backlog backlog;
 	struct group group;
 	int64_t seen_rev;        /* of the queue's mirror */
+	int64_t keep_from_ns;    /* segments that start before are too many (RETENTION_BYTES) */
 	bool dead_full;          /* no dead letter may be added; messages wait instead */
 	bool stop;               /* workers end */
 	bool lost;               /* the session is gone: everything here is void */
+	struct mono paced;       /* small chunks are paid for up to then */
 	unsigned running;        /* workers */
 	unsigned storing;        /* TASK_STORE under way */
 	struct mono *merge_from; /* one per worker: it merges nothing before */
@@ -69,6 +71,15 @@ void consumer_stored(struct consumer *c);
 void consumer_done(struct consumer *c, struct host *h, int64_t due_in_ms);
 /* The same; what is queued of it is due when it was. */
 void consumer_keep(struct consumer *c, struct host *h);
+
+/* Small chunks, of fewer rows than CONSUMER_SMALL_ROWS, cost etcd and every reader nearly as much
+ * as large ones: all collectors together store about so many of them a second. */
+#define CONSUMER_SMALL_ROWS 256
+#define CONSUMER_SMALL_S    4000
+
+/* Under the lock: chunks were stored, of so many rows together. How long their hosts wait at least
+ * for their next ones, which are the larger for it; 0 while there is room. */
+int64_t consumer_pace_ms(struct consumer *c, size_t chunks, int64_t rows);
 
 /* Under the lock: backlog_take. */
 size_t consumer_take(struct consumer *c, struct host *h, struct claim *claims, size_t max,

@@ -244,6 +244,7 @@ static int start_workers(struct collector *k, struct err *e)
 		.batch = (size_t)MIN(k->conf.collector_batch_size, k->conf.mq_batch_size),
 		.buffer_bytes = (size_t)(k->conf.collector_buffer / k->conf.collector_workers / 8),
 		.retention_ns = k->conf.retention * NS_PER_MS,
+		.by_bytes = k->conf.retention_bytes > 0,
 		.lease_ns = k->conf.retention
 				    ? (k->conf.retention + 2 * k->conf.segment) * NS_PER_MS
 				    : 0,
@@ -417,7 +418,8 @@ static int run_session(struct collector *k, struct err *e)
 
 	if (!r)
 		r = start_workers(k, e);
-	if (!r && (r = upkeep_start(&k->upkeep, k->etcd, &k->consumer, &k->conf)))
+	if (!r && (r = upkeep_start(&k->upkeep, k->etcd, &k->consumer, session_lease(k->session),
+				    &k->conf)))
 		err_set(e, r, "cannot start a thread: %s", strerror(-r));
 	if (!r) {
 		log_info("collecting as %s", k->consumer.id);

@@ -412,8 +412,8 @@ static void settle(struct merge *m, int64_t rev, size_t *ret_parts)
 		struct segment_state *s = segment_of(j);
 
 		for (size_t k = 0; k < j->run.n; k++)
-			s->bytes -= s->parts.list[j->run.from + k].bytes;
-		s->bytes += j->part.bytes;
+			s->bytes -= part_cost(&s->parts.list[j->run.from + k]);
+		s->bytes += part_cost(&j->part);
 		j->part.rev = rev;
 		parts_replace(&s->parts, &j->run, &j->part);
 		*ret_parts += j->run.n;

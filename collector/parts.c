@@ -1,5 +1,7 @@
 #include "parts.h"
 
+enum { LARGE = 8192 }; /* bytes of a part that are not copied for nothing */
+
 void parts_add(struct parts *p, const struct part *part)
 {
 	if (p->n == p->cap) {
@@ -106,14 +108,15 @@ static bool any_wants_work(const struct parts *p, size_t from, size_t n, enum st
 	return false;
 }
 
-/* What was sealed before is not copied again for each late row, only where as much comes to it. */
+/* What was sealed before and is large is not copied again for each late row, only where as much
+ * comes to it. */
 static size_t skip_sealed(const struct parts *p, size_t from, size_t n)
 {
 	size_t skip = 0, rest = 0;
 
 	for (size_t i = from; i < from + n; i++)
 		rest += p->list[i].bytes;
-	while (skip < n && p->list[from + skip].sealed &&
+	while (skip < n && p->list[from + skip].sealed && p->list[from + skip].bytes >= LARGE &&
 	       p->list[from + skip].bytes > 2 * (rest - p->list[from + skip].bytes))
 		rest -= p->list[from + skip++].bytes;
 	return skip;

@@ -14,9 +14,10 @@
 #include "chunk.h"
 #include "digest.h"
 
-#define PARTS_RUN  8
-#define PARTS_FULL (CHUNK_BODY_MAX / 4 * 3) /* not worth joining with others any more */
-#define PARTS_ROWS (CHUNK_ROWS_MAX / 4)     /* of one that was joined */
+#define PARTS_RUN       8
+#define PARTS_FULL      (CHUNK_BODY_MAX / 4 * 3) /* not worth joining with others any more */
+#define PARTS_KEY_BYTES 128
+#define PARTS_ROWS      (CHUNK_ROWS_MAX / 4) /* of one that was joined */
 
 struct part {
 	char ulid[ULID_LEN + 1];
@@ -48,6 +49,12 @@ struct run {
 void parts_add(struct parts *p, const struct part *part); /* positions only grow */
 void parts_replace(struct parts *p, const struct run *r, const struct part *part);
 void parts_release(struct parts *p);
+
+/* What a chunk takes in etcd, about: with its keys. */
+static inline int64_t part_cost(const struct part *p)
+{
+	return p->bytes + (p->has_body ? 2 : 1) * PARTS_KEY_BYTES;
+}
 
 uint8_t part_level(uint32_t n_commits);
 

@@ -49,6 +49,7 @@ static void host_free(struct host *h)
 	free(h->writer);
 	free(h->take_from);
 	writer_free(h->state);
+	sizes_release(&h->sizes);
 	free(h);
 }
 

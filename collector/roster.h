@@ -8,6 +8,7 @@
 #include "clock.h"
 #include "map.h"
 #include "queue.h"
+#include "sizes.h"
 
 struct lane;
 struct writer;
@@ -30,10 +31,12 @@ struct host {
 	char *take_from;  /* TASK_TAKE: the dead writer to take it from; NULL: nobody has it */
 	int64_t take_rev; /* and writer_rev, as judged together */
 	unsigned worker;
-	bool busy;         /* a worker has it in its turn */
-	struct mono due;   /* not before then */
-	struct mono sweep; /* retention is looked at then */
-	struct mono merge; /* its chunks are */
+	bool busy;          /* a worker has it in its turn */
+	struct mono due;    /* not before then */
+	struct mono sweep;  /* retention is looked at then */
+	struct mono merge;  /* its chunks are */
+	struct sizes sizes; /* of what is stored, as of the time below */
+	struct mono sized;
 
 	/* Of the worker that has it busy. */
 	bool mine;

@@ -27,6 +27,8 @@ struct turn {
 	struct tally tally; /* as it will be */
 	struct host *touched[QUEUE_CLAIM_MAX];
 	size_t n_touched;
+	size_t chunks; /* about, and their rows */
+	int64_t rows;
 	bool held_up; /* something had to be given back that cannot be stored */
 };
 
@@ -172,9 +174,11 @@ static int store_pairs(struct turn *t, struct intake *in, size_t from, size_t to
 	int r = leases_get(&t->w->consumer->leases, lease_ns ? wall_now_ns() + lease_ns : INT64_MAX,
 			   2 * (to - from), &lease, e);
 
-	if (!r)
-		intake_store(in, &t->ending.t, from, to, &lease);
-	return r;
+	if (r)
+		return r;
+	intake_store(in, &t->ending.t, from, to, &lease);
+	t->chunks += to - from;
+	return 0;
 }
 
 /* A message of more pairs than one transaction takes: the first parts one by one, each on its own;
@@ -225,6 +229,7 @@ static int store_intake(struct turn *t, struct host *h, struct intake *in, struc
 	for (size_t i = 0; i < n; i++) {
 		ending_complete(&t->ending, &claims[i]);
 		count_stored(&t->tally, &claims[i]);
+		t->rows += claims[i].m.rows;
 	}
 	return store_pairs(t, in, from, to, e);
 }
@@ -381,6 +386,14 @@ static int hold_up(struct turn *t, const struct share *s, struct err *e)
 	return r ? r : turn_flush(t, e);
 }
 
+/* What comes of a host now is gathered for so long; a quiet one is stored at once. */
+static int64_t wait_ms(const struct consumer *c, const struct turn *t, const struct host *h)
+{
+	if (t->held_up)
+		return HELD_UP_MS;
+	return h->n_pending >= BACKLOG ? 0 : c->flush_ms;
+}
+
 int store_turn(struct worker *w, struct host *first, struct err *e)
 {
 	struct claim *claims = xcalloc(QUEUE_CLAIM_MAX, sizeof(*claims));
@@ -388,6 +401,7 @@ int store_turn(struct worker *w, struct host *first, struct err *e)
 	struct consumer *c = w->consumer;
 	struct turn t = {.w = w};
 	size_t n, n_shares = gather(w, first, claims, shares, &n);
+	int64_t pace;
 	int r;
 
 	ending_init(&t.ending, c->etcd, &c->fence);
@@ -407,14 +421,12 @@ int store_turn(struct worker *w, struct host *first, struct err *e)
 	}
 	free(claims);
 	consumer_lock(c);
+	pace = consumer_pace_ms(c, t.chunks, t.rows);
 	for (size_t i = 0; i < n_shares; i++) {
 		if (r)
 			host_forget_state(shares[i].host);
-		worker_merge_later(shares[i].host);
-		consumer_done(c, shares[i].host,
-			      t.held_up                              ? HELD_UP_MS
-			      : shares[i].host->n_pending >= BACKLOG ? 0
-								     : c->flush_ms);
+		worker_leave_host(w, shares[i].host);
+		consumer_done(c, shares[i].host, MAX(pace, wait_ms(c, &t, shares[i].host)));
 	}
 	consumer_stored(c);
 	consumer_unlock(c);

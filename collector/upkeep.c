@@ -19,6 +19,7 @@ struct upkeep {
 	struct etcd *etcd;
 	struct consumer *consumer;
 	const struct conf *conf;
+	int64_t lease; /* the session's */
 	pthread_t thread;
 	bool stop; /* under the consumer's lock */
 
@@ -182,6 +183,49 @@ static int expire_producers(struct upkeep *u, struct err *e)
 	return expiry_sweep(u->etcd, EXPIRY_PERIOD_S, EXPIRY_PERIODS, e);
 }
 
+/* ---- room ------------------------------------------------------------------------------------ */
+
+static void take_sizes(struct consumer *c, struct sizes *ret)
+{
+	consumer_lock(c);
+	roster_each (&c->hosts, i)
+		sizes_add_all(ret, &roster_at(&c->hosts, i)->sizes);
+	consumer_unlock(c);
+}
+
+/* Hosts that have what is to go are swept at once. */
+static void keep_from(struct consumer *c, int64_t start_ns)
+{
+	consumer_lock(c);
+	c->keep_from_ns = start_ns;
+	roster_each (&c->hosts, i) {
+		struct host *h = roster_at(&c->hosts, i);
+
+		if (h->mine && h->sizes.n && h->sizes.list[0].start_ns < start_ns)
+			h->sweep = mono_now();
+	}
+	consumer_wake(c);
+	consumer_unlock(c);
+}
+
+/* A tenth is left free for what comes until the next look, and until the drops are done. */
+static int look_at_sizes(struct upkeep *u, struct err *e)
+{
+	struct sizes mine = {0}, all = {0};
+	int64_t max = u->conf->retention_bytes;
+	int r;
+
+	if (!max)
+		return 0;
+	take_sizes(u->consumer, &mine);
+	r = sizes_exchange(u->etcd, u->consumer->id, u->lease, &mine, &all, e);
+	if (!r)
+		keep_from(u->consumer, sizes_keep_from(&all, max - max / 10));
+	sizes_release(&mine);
+	sizes_release(&all);
+	return r;
+}
+
 /* ---- thread ---------------------------------------------------------------------------------- */
 
 static void look(struct upkeep *u, bool first)
@@ -201,6 +245,8 @@ static void look(struct upkeep *u, bool first)
 		if (!r)
 			r = look_at_space(u, &e);
 	}
+	if (!r)
+		r = look_at_sizes(u, &e);
 	if (r && !etcd_transient(r) && r != -ECANCELED)
 		log_warn("upkeep: %s", e.text);
 }
@@ -225,7 +271,7 @@ static void *run(void *arg)
 	return NULL;
 }
 
-int upkeep_start(struct upkeep **ret, struct etcd *etcd, struct consumer *c,
+int upkeep_start(struct upkeep **ret, struct etcd *etcd, struct consumer *c, int64_t lease,
 		 const struct conf *conf)
 {
 	struct upkeep *u = xcalloc(1, sizeof(*u));
@@ -233,6 +279,7 @@ int upkeep_start(struct upkeep **ret, struct etcd *etcd, struct consumer *c,
 
 	u->etcd = etcd;
 	u->consumer = c;
+	u->lease = lease;
 	u->conf = conf;
 	r = pthread_create(&u->thread, NULL, run, u);
 	if (r)

@@ -20,7 +20,8 @@
 
 struct upkeep;
 
-int upkeep_start(struct upkeep **ret, struct etcd *etcd, struct consumer *c,
+/* lease: the session's. */
+int upkeep_start(struct upkeep **ret, struct etcd *etcd, struct consumer *c, int64_t lease,
 		 const struct conf *conf) must_check;
 /* After etcd_cancel or while etcd answers; NULL is fine. */
 void upkeep_stop(struct upkeep *u);

@@ -10,6 +10,7 @@ enum {
 	SWEEP_FIRST_MS = 3000,
 	SWEEP_MIN_MS = 1000,
 	SWEEP_MAX_MS = 600000,
+	SIZED_MS = 2000,
 	MERGE_SHARE = 3,     /* a worker rests so many times as long as it has merged */
 	DAMAGED_MS = 600000, /* until what cannot be read is tried again */
 };
@@ -32,9 +33,17 @@ int worker_state(struct worker *w, struct host *h, struct err *e)
 			   w->conf.lease_ns, e);
 }
 
-void worker_merge_later(struct host *h)
+void worker_leave_host(struct worker *w, struct host *h)
 {
 	h->merge = h->state ? merge_due(h->state) : mono_in_ms(MERGE_QUIET_MS);
+	if (!h->state || !w->conf.by_bytes)
+		return;
+	if (mono_ms_since(h->sized) < SIZED_MS) {
+		h->merge.ns = MIN(h->merge.ns, mono_in_ms(SIZED_MS).ns);
+		return;
+	}
+	writer_sizes(h->state, &h->sizes);
+	h->sized = mono_now();
 }
 
 /* How often a host is looked at: a twentieth of the retention, and well before leases end. */
@@ -74,6 +83,8 @@ static int release_turn(struct worker *w, struct host *h, struct err *e)
 		host_forget_state(h);
 	consumer_lock(c);
 	h->mine = h->mine && r;
+	if (!r)
+		sizes_clear(&h->sizes);
 	consumer_done(c, h, RETRY_MS);
 	consumer_unlock(c);
 	return r;
@@ -82,10 +93,13 @@ static int release_turn(struct worker *w, struct host *h, struct err *e)
 static int sweep_turn(struct worker *w, struct host *h, struct err *e)
 {
 	struct consumer *c = w->consumer;
-	const struct retention conf = {w->conf.retention_ns, INT64_MIN};
+	struct retention conf = {.age_ns = w->conf.retention_ns};
 	size_t dropped = 0;
 	int r = worker_state(w, h, e);
 
+	consumer_lock(c);
+	conf.keep_from_ns = c->keep_from_ns;
+	consumer_unlock(c);
 	if (!r)
 		r = retention_sweep(h->state, c->etcd, &c->fence, &h->hold, &conf, &dropped, e);
 	if (r == -EUCLEAN) {
@@ -93,13 +107,15 @@ static int sweep_turn(struct worker *w, struct host *h, struct err *e)
 		r = 0;
 	}
 	if (dropped)
+		h->sized = (struct mono){0};
+	if (dropped)
 		log_info("host %s: %zu segments have reached their retention", h->name, dropped);
 	if (r)
 		host_forget_state(h);
 	consumer_lock(c);
 	h->empty = h->state && !map_count(&h->state->gpus);
 	h->sweep = mono_in_ms(sweep_every_ms(w));
-	worker_merge_later(h);
+	worker_leave_host(w, h);
 	consumer_keep(c, h);
 	consumer_unlock(c);
 	return r;
@@ -123,7 +139,7 @@ static int merge_turn(struct worker *w, struct host *h, struct err *e)
 		host_forget_state(h);
 	log_debug("host %s: %zu chunks joined", h->name, parts);
 	consumer_lock(c);
-	worker_merge_later(h);
+	worker_leave_host(w, h);
 	if (damaged)
 		h->merge = mono_in_ms(DAMAGED_MS);
 	if (parts || r)

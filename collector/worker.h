@@ -15,6 +15,7 @@ struct worker_conf {
 	size_t batch;         /* most messages of a turn */
 	size_t buffer_bytes;  /* most payload bytes of a turn */
 	int64_t retention_ns; /* 0: for ever */
+	bool by_bytes;        /* RETENTION_BYTES is set */
 	int64_t lease_ns;     /* of chunks: RETENTION + 2 SEGMENT, or 0 */
 	int64_t deadline_ms;  /* a turn that computes for longer ends the process */
 };
@@ -37,8 +38,9 @@ void worker_join(struct worker *w);
  * as writer_load. */
 int worker_state(struct worker *w, struct host *h, struct err *e) must_check;
 void host_forget_state(struct host *h);
-/* Under the consumer's lock: when the host is to be merged next. */
-void worker_merge_later(struct host *h);
+/* Under the consumer's lock, at the end of a turn: when the host is to be merged next, and what it
+ * takes now. */
+void worker_leave_host(struct worker *w, struct host *h);
 /* Under the consumer's lock: CPU time that the turn under way has used so far. Waiting for etcd or
  * being stopped (SIGSTOP) is not being busy: neither says anything of the messages in the turn. */
 int64_t worker_busy_ms(const struct worker *w);

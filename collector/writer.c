@@ -166,6 +166,18 @@ void writer_drop_gpu(struct writer *w, struct gpu_state *g)
 	gpu_free(g);
 }
 
+void writer_sizes(const struct writer *w, struct sizes *ret)
+{
+	sizes_clear(ret);
+	map_each (&w->gpus, i) {
+		const struct gpu_state *g = w->gpus.entries[i].value;
+
+		for (size_t k = 0; k < g->n_segments; k++)
+			if (g->segments[k].known)
+				sizes_add(ret, g->segments[k].start_ns, g->segments[k].bytes);
+	}
+}
+
 /* ---- learning segments ----------------------------------------------------------------------- */
 
 /* A segment as its chunks tell of it. */
@@ -199,7 +211,7 @@ static int learn_chunk(const struct etcd_kv *kv, void *arg)
 			.until_ns = l->w->lease_ns ? c.stored_ns + l->w->lease_ns : INT64_MAX};
 		memcpy(p.ulid, key.ulid, sizeof(p.ulid));
 		parts_add(&s->parts, &p);
-		s->bytes += p.bytes;
+		s->bytes += part_cost(&p);
 		s->next_seq = MAX(s->next_seq, c.first_seq + c.rows);
 		s->stored_ns = MAX(s->stored_ns, c.stored_ns);
 		s->incarnation = c.incarnation;
@@ -359,7 +371,7 @@ void writer_note_part(struct writer *w, struct gpu_state *g, struct segment_stat
 		parts_add(&s->parts, part);
 	if (!part->first_seq)
 		s->parts.complete = true;
-	s->bytes += part->bytes;
+	s->bytes += part_cost(part);
 	if (is_noted(w, g, s->start_ns))
 		return;
 	if ((w->n_stored & (w->n_stored - 1)) == 0)

@@ -17,6 +17,7 @@
 #include "identity.h"
 #include "parts.h"
 #include "queue.h"
+#include "sizes.h"
 
 struct segment_state {
 	int64_t start_ns;
@@ -86,6 +87,9 @@ void writer_committed(struct writer *w, int64_t rev);
 void writer_drop_segment(struct gpu_state *g, int64_t start_ns);
 /* With its last segment, the GPU's identity. */
 void writer_drop_gpu(struct writer *w, struct gpu_state *g);
+
+/* What its host's segments take, by start. */
+void writer_sizes(const struct writer *w, struct sizes *ret);
 
 /* A read that a later transaction relies on. It goes through raft because of the delete (of a key
  * that is never there), so that it cannot be answered from a past state, and fails with -ESTALE if

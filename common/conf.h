@@ -39,7 +39,7 @@ struct conf {
 	char *streamer_id;
 	char *collector_id;
 	int64_t collector_workers, collector_batch_size, collector_flush_interval, collector_buffer;
-	int64_t retention, segment;
+	int64_t retention, retention_bytes, segment;
 	int64_t stale_after;
 	int64_t fs_cache, fs_workers;
 	char *gateway_host;

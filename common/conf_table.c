@@ -284,6 +284,9 @@ const struct conf_var conf_vars[] = {
 	      HELP("most bytes of messages held")),
 	VALUE("RETENTION", DURATION, retention, "24h", 0, 10 * YEAR, COLLECTOR,
 	      HELP("how long a segment is kept after its last row was stored; 0: for ever")),
+	VALUE("RETENTION_BYTES", SIZE, retention_bytes, "0", 0, TIB, COLLECTOR,
+	      HELP("the oldest segments are dropped where all together take more; 0: they are "
+		   "not")),
 	VALUE("SEGMENT", DURATION, segment, "1h", MINUTE, DAY, COLLECTOR | FS, .check = check_segment,
 	      HELP("event time that one history file covers; fixed at first start")),
 	VALUE("STALE_AFTER", DURATION, stale_after, "60s", 100 * MS, YEAR, VIEWS,

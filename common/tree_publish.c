@@ -291,10 +291,19 @@ static void set_listed(struct model *m, struct gpu *g, bool listed)
 	m->n_gpus += listed ? 1ULL : -1ULL;
 }
 
+/* A GPU is there as long as it has chunks; an identity alone is what ended leases leave. */
+static bool has_chunks(const struct gpu *g)
+{
+	for (uint32_t i = 0; i < g->n_segments; i++)
+		if (g->segments[i]->n)
+			return true;
+	return false;
+}
+
 /* The folder's own coming and going; everything in it follows silently then. */
 static void publish_folder(struct model *m, struct gpu *g, struct changes *ch)
 {
-	bool shown = g->ident != NULL;
+	bool shown = g->ident && has_chunks(g);
 
 	ch->within_new = false;
 	if (g->listed && (!shown || g->listed_as != g->ident->id->incarnation)) {

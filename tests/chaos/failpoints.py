@@ -145,6 +145,7 @@ def collector_that_is_joined(site):
 
 def collector_that_merges(site):
     """Many small chunks become few while rows come, and one for each GPU and segment after them."""
+    site.finite = False
     site.stream("--csv", site.file)
     target = site.target("collector", COLLECTOR_BATCH_SIZE=1, ETCD_ENDPOINTS=site.proxies.client)
     wait_until(lambda: not target.running() or (not site.has("/queue/telemetry/") and site.is_merged()), 60, "all is merged")

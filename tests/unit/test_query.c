@@ -772,20 +772,24 @@ TEST(gpus_are_told_by_name_with_their_state)
 	others[0] = feed_new("h1", "10", "GPU-bbbb");
 	others[1] = feed_new("h0", "1", "GPU-aaaa");
 	store_rows(&x, T0, 0, two, 2);
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 2; i++) {
 		feed_put_identity(x.t, others[i], 20);
+		feed_put(x.t, feed_chunk(&x.store, others[i], T0, 0, two, 2, 0, 20), false);
+	}
 	commit(&x);
 	strbuf_init(&out, 1 << 20);
 	CHECK_EQ_INT(query_gpus(x.t, NULL, add_gpu, &out, &revision), 0);
 	CHECK_EQ_INT(revision, x.rev);
-	CHECK_EQ_STR(out.s, "h0/1 GPU-aaaa lost 0 20\nh1/0 GPU-aaaa lost 1752868801000000000 11\n"
-			    "h1/10 GPU-bbbb lost 0 20\n");
+	CHECK_EQ_STR(out.s, "h0/1 GPU-aaaa lost 1752868801000000000 20\nh1/0 GPU-aaaa lost "
+			    "1752868801000000000 11\n"
+			    "h1/10 GPU-bbbb lost 1752868801000000000 20\n");
 	strbuf_reset(&out);
 	CHECK_EQ_INT(query_gpus(x.t, "h0", add_gpu, &out, NULL), 0);
-	CHECK_EQ_STR(out.s, "h0/1 GPU-aaaa lost 0 20\n");
+	CHECK_EQ_STR(out.s, "h0/1 GPU-aaaa lost 1752868801000000000 20\n");
 	strbuf_reset(&out);
 	CHECK_EQ_INT(query_gpus_by_uuid(x.t, "GPU-aaaa", add_gpu, &out), 0);
-	CHECK_EQ_STR(out.s, "h0/1 GPU-aaaa lost 0 20\nh1/0 GPU-aaaa lost 1752868801000000000 11\n");
+	CHECK_EQ_STR(out.s, "h0/1 GPU-aaaa lost 1752868801000000000 20\nh1/0 GPU-aaaa lost "
+			    "1752868801000000000 11\n");
 	CHECK_EQ_INT(query_gpus(x.t, "h9", add_gpu, &out, NULL), -ENOENT);
 	CHECK_EQ_INT(query_gpus(x.t, NULL, stop_at_once, &told, NULL), 7);
 	CHECK_EQ_INT(told, 1);

@@ -179,6 +179,13 @@ TEST(a_host_named_like_a_file_of_the_root_does_not_hide_it)
 	end(&x);
 }
 
+/* A GPU with a row. */
+static void put_gpu(struct fixture *x, struct feed *f)
+{
+	feed_put_identity(x->t, f, 1);
+	feed_put(x->t, feed_chunk(&x->store, f, T0, 0, next, 1, 0, 1), false);
+}
+
 TEST(gpus_are_ordered_by_number)
 {
 	struct fixture x;
@@ -188,8 +195,8 @@ TEST(gpus_are_ordered_by_number)
 	begin(&x);
 	ten = feed_new("h1", "10", "GPU-10");
 	two_ = feed_new("h1", "2", "GPU-2");
-	feed_put_identity(x.t, ten, 1);
-	feed_put_identity(x.t, two_, 1);
+	put_gpu(&x, ten);
+	put_gpu(&x, two_);
 	commit(&x);
 	text = feed_cat(x.t, ".meta/gpus.json", 0);
 	CHECK(strstr(text, "GPU-2") && strstr(strstr(text, "GPU-2"), "GPU-10"));
@@ -239,13 +246,13 @@ TEST(a_listing_goes_on_where_it_was_while_entries_come_and_go)
 		snprintf(name, sizeof(name), "host%d", i);
 		feeds[i] = feed_new(name, "0", name);
 		if (i % 4)
-			feed_put_identity(x.t, feeds[i], 1);
+			put_gpu(&x, feeds[i]);
 	}
 	commit(&x);
 	root = tree_root(x.t);
 	CHECK_EQ_INT(tree_list(x.t, root, 0, note_name, &l), 1);
 	for (int i = 0; i < 20; i += 4)
-		feed_put_identity(x.t, feeds[i], 1);
+		put_gpu(&x, feeds[i]);
 	feed_drop_identity(x.t, feeds[1]);
 	commit(&x);
 	l.stop_at = 0;

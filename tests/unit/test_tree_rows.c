@@ -404,17 +404,38 @@ TEST(a_gpu_vanishes_with_its_identity)
 	end(&x);
 }
 
+/* As when leases have ended while no collector was there. */
+TEST(a_gpu_whose_last_chunk_is_gone_vanishes_and_comes_back_with_the_next)
+{
+	struct fixture x;
+	struct feed_chunk *c;
+
+	begin(&x);
+	c = store_rows(&x, T0, 0, two, 2);
+	feed_drop(x.t, c);
+	commit(&x);
+	check_cat(x.t, LOG, "!ENOENT");
+	CHECK_EQ_INT(attr_at(x.t, "h1", &(struct attr){0}), -ENOENT);
+	feed_put(x.t, chunk(&x, T0, 0, next, 2), true);
+	commit(&x);
+	check_cat(x.t, "h1/0/metrics/" UTIL, "90\n");
+	end(&x);
+}
+
 TEST(by_uuid_shows_the_place_that_was_written_last)
 {
 	struct fixture x;
+	struct feed_chunk *there;
 	struct feed *moved;
 
 	begin(&x);
 	moved = feed_new("h2", "7", "GPU-aaaa");
 	moved->id->as_of_ns = SEC(100);
+	there = feed_chunk(&x.store, moved, T0, 0, next, 2, 0, 1);
 	feed_put_identity(x.t, moved, 1);
+	feed_put(x.t, there, true);
 	store_rows(&x, T0, 0, two, 2);
-	check_cat(x.t, ".by-uuid/GPU-aaaa/latest.csv", ROW_FILE_HEADER); /* of h2/7: empty */
+	check_cat(x.t, ".by-uuid/GPU-aaaa/metrics/" UTIL, "90\n"); /* of h2/7 */
 	feed_drop_identity(x.t, moved);
 	commit(&x);
 	check_cat(x.t, ".by-uuid/GPU-aaaa/metrics/" UTIL, "87\n");
