@@ -532,6 +532,7 @@ void conf_etcd(const struct conf *c, struct etcd_conf *ret)
 		.dial_timeout_ms = (int)c->etcd_dial_timeout,
 		.request_timeout_ms = (int)c->etcd_request_timeout,
 		.max_inflight = (int)c->etcd_max_inflight,
+		.native = true,
 		.username = or_null(c->etcd_username),
 		.password = or_null(c->etcd_password),
 		.cacert = or_null(c->etcd_cacert),

@@ -5,6 +5,8 @@
 /* How an endpoint is asked for a sign of life (etcd_internal.h). */
 enum { PROBES = 3, PROBE_MS = 1000, PROBE_BYTES = 64 * 1024 };
 
+enum { JSON_MAX = 8 << 20 /* ceiling of a request: ETCD_TXN_BYTES in base64, and fields */ };
+
 #define CIRCUITS_OPEN "etcd: every endpoint failed lately; none is tried again yet"
 
 /* ---- life ----------------------------------------------------------------------------------- */
@@ -34,6 +36,7 @@ static struct etcd *client_new(const struct etcd_conf *conf)
 	c->request_timeout_ms = conf->request_timeout_ms;
 	c->circuit_failures = conf->circuit_failures;
 	c->circuit_open_ms = conf->circuit_open_ms;
+	c->native = conf->native;
 	c->username = dup_or_null(conf->username);
 	c->password = dup_or_null(conf->password);
 	pthread_mutex_init(&c->lock, NULL);
@@ -203,9 +206,9 @@ struct call {
 	struct etcd *client;
 	const struct etcd_request *request;
 	struct mono deadline;
-	char *token; /* or NULL */
-	struct json *doc;
-	size_t size;
+	char *token;                /* or NULL */
+	struct strbuf json;         /* the gateway's body, once made */
+	struct etcd_answer *answer; /* to be filled */
 };
 
 static size_t headers_of(const char *token, struct http_header headers[2])
@@ -239,32 +242,60 @@ static int answer_decode(struct call *k, int status, const struct strbuf *body, 
 		json_free(doc);
 		return r;
 	}
-	k->doc = doc;
-	k->size = body->len;
+	k->answer->doc = doc;
+	k->answer->size = body->len;
 	return 0;
 }
 
 /* The last endpoint gets all the time that is left; before that something is kept for the others:
  * half of it if the request may be repeated elsewhere, else what follows a failed dial. */
-static int attempt(struct call *k, const char *url, bool last, struct err *e)
+struct patience {
+	int timeout_ms, dial_timeout_ms;
+};
+
+static struct patience patience(const struct call *k, bool last)
 {
-	int left_ms = (int)MAX(mono_ms_until(k->deadline), 1), status, r;
+	int left_ms = (int)MAX(mono_ms_until(k->deadline), 1);
+
+	return (struct patience){
+		.timeout_ms = !last && k->request->repeatable ? (left_ms + 1) / 2 : left_ms,
+		.dial_timeout_ms = last ? 0 : (left_ms + 1) / 2,
+	};
+}
+
+static struct slice json_body(struct call *k)
+{
+	const struct etcd_request *q = k->request;
+
+	if (!q->to_json)
+		return q->body;
+	if (!k->json.len)
+		q->to_json(&k->json, q->message);
+	return (struct slice){k->json.s, k->json.len};
+}
+
+static int gateway_attempt(struct call *k, const char *url, bool last, struct err *e)
+{
+	struct patience p = patience(k, last);
 	char *full = xasprintf("%s%s", url, k->request->path);
+	struct slice json = json_body(k);
 	struct http_header headers[2];
 	struct http_request q = {
 		.method = "POST",
 		.url = full,
 		.headers = headers,
 		.n_headers = headers_of(k->token, headers),
-		.body = k->request->body.p,
-		.body_len = k->request->body.len,
-		.timeout_ms = !last && k->request->repeatable ? (left_ms + 1) / 2 : left_ms,
-		.dial_timeout_ms = last ? 0 : (left_ms + 1) / 2,
+		.body = json.p,
+		.body_len = json.len,
+		.timeout_ms = p.timeout_ms,
+		.dial_timeout_ms = p.dial_timeout_ms,
 	};
 	struct strbuf body;
+	int status, r;
 
 	strbuf_init(&body, ETCD_REPLY_MAX);
-	r = http_call(k->client->http, &q, &status, &body, e);
+	r = k->json.err ? err_set(e, k->json.err, "no memory for a request")
+			: http_call(k->client->http, &q, &status, &body, e);
 	if (!r)
 		r = answer_decode(k, status, &body, e);
 	strbuf_release(&body);
@@ -272,6 +303,43 @@ static int attempt(struct call *k, const char *url, bool last, struct err *e)
 		err_prefix(e, r, "etcd %s", full);
 	free(full);
 	return r;
+}
+
+static int native_attempt(struct call *k, int i, bool last, struct err *e)
+{
+	struct patience p = patience(k, last);
+	struct etcd_grpc q = {
+		.url = k->client->endpoints[i].url,
+		.method = k->request->method,
+		.token = k->token,
+		.message = k->request->message,
+		.timeout_ms = p.timeout_ms,
+		.dial_timeout_ms = p.dial_timeout_ms,
+	};
+	struct etcd_answer *a = k->answer;
+	bool spoken;
+	int r = etcd_grpc_call(k->client, &q, &a->message, &spoken, e);
+
+	if (r == -EPROTONOSUPPORT) { /* somebody else is there now */
+		etcd_grpc_forget(k->client, i);
+		return -EIO;
+	}
+	a->size = a->message.len;
+	return r;
+}
+
+static int attempt(struct call *k, int i, bool last, struct err *e)
+{
+	struct etcd *c = k->client;
+	bool native = false;
+	int r = 0;
+
+	if (k->request->method)
+		r = etcd_grpc_probe(c, i, patience(k, last).timeout_ms, &native, e);
+	if (r)
+		return r;
+	return native ? native_attempt(k, i, last, e)
+		      : gateway_attempt(k, c->endpoints[i].url, last, e);
 }
 
 static bool try_next(const struct call *k, int r)
@@ -292,7 +360,7 @@ static int call_endpoints(struct call *k, struct err *e)
 		i = etcd_endpoint_pick(c, &tried, &last);
 		if (i < 0)
 			break;
-		r = attempt(k, c->endpoints[i].url, last, e);
+		r = attempt(k, i, last, e);
 		etcd_endpoint_done(c, i, r);
 	} while (try_next(k, r));
 	return r;
@@ -313,8 +381,8 @@ static int call_authenticated(struct call *k, struct err *e)
 	return r ? r : call_endpoints(k, e);
 }
 
-int etcd_call(struct etcd *c, const struct etcd_request *q, struct json **ret, size_t *ret_size,
-	      struct err *e)
+int etcd_call_kv(struct etcd *c, const struct etcd_request *q, struct etcd_answer *ret,
+		 struct err *e)
 {
 	struct mono begun = mono_now();
 	int timeout_ms = q->timeout_ms ? q->timeout_ms : c->request_timeout_ms, r;
@@ -322,20 +390,45 @@ int etcd_call(struct etcd *c, const struct etcd_request *q, struct json **ret, s
 		.client = c,
 		.request = q,
 		.deadline = {begun.ns + timeout_ms * NS_PER_MS},
+		.answer = ret,
 	};
 	struct err reason = {0};
 
+	*ret = (struct etcd_answer){0};
+	strbuf_init(&ret->message, ETCD_REPLY_MAX);
+	strbuf_init(&k.json, JSON_MAX);
 	r = c->username && !q->anonymous ? call_authenticated(&k, &reason)
 					 : call_endpoints(&k, &reason);
 	if (r == ETCD_TOKEN_REFUSED)
 		r = -EACCES;
 	free(k.token);
+	strbuf_release(&k.json);
 	etcd_note(c, r, begun, &reason);
+	if (!r)
+		return 0;
+	etcd_answer_release(ret);
+	return err_set(e, r, "%s", reason.text);
+}
+
+void etcd_answer_release(struct etcd_answer *a)
+{
+	json_free(a->doc);
+	strbuf_release(&a->message);
+	a->doc = NULL;
+}
+
+int etcd_call(struct etcd *c, const struct etcd_request *q, struct json **ret, size_t *ret_size,
+	      struct err *e)
+{
+	struct etcd_answer answer;
+	int r = etcd_call_kv(c, q, &answer, e);
+
 	if (r)
-		return err_set(e, r, "%s", reason.text);
-	*ret = k.doc;
+		return r;
+	*ret = TAKE_PTR(answer.doc);
 	if (ret_size)
-		*ret_size = k.size;
+		*ret_size = answer.size;
+	etcd_answer_release(&answer);
 	return 0;
 }
 

@@ -1,4 +1,5 @@
-/* etcd v3 over its HTTP/JSON gateway.
+/* etcd v3: transactions and reads natively by gRPC, where that is spoken, and all else, or all,
+ * through its HTTP/JSON gateway.
  *
  * Threads: every function may be called from any thread; calls block. A client keeps up to
  * ETCD_MAX_INFLIGHT requests in flight on kept-alive connections and fails over between its
@@ -43,8 +44,9 @@ struct etcd_conf {
 	const char *prefix;    /* put in front of every key; "" for none */
 	int dial_timeout_ms, request_timeout_ms;
 	int max_inflight;
-	const char *username, *password;       /* or NULL */
-	const char *cacert, *cert, *key;       /* PEM files, or NULL */
+	const char *username, *password; /* or NULL */
+	const char *cacert, *cert, *key; /* PEM files, or NULL */
+	bool native;                     /* gRPC where it is spoken; false: only the gateway */
 	int circuit_failures, circuit_open_ms; /* failures in a row that open an endpoint's circuit
 						* breaker, and for how long; 0: no breaker */
 };
@@ -132,7 +134,7 @@ int etcd_each(struct etcd *c, const char *key, const char *end, int64_t revision
 struct etcd_txn {
 	struct etcd *client;
 	const char *name;
-	struct strbuf compare, then, orelse; /* JSON list items */
+	struct strbuf compare, then, orelse; /* parts of a TxnRequest, as protobuf */
 	int n_compare, n_then, n_else;
 	size_t bytes; /* about what etcd counts, for packing: keys, values, 32 per operation */
 };

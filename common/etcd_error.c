@@ -71,8 +71,13 @@ int etcd_error(int http_status, const struct json *doc, struct err *e)
 		text = json_str(json_get(error, "message"));
 		code = json_int(json_get(error, "grpc_code"), 0);
 	}
-	err_set(e, 0, "%.*s", (int)MIN(text.len, 300), text.p);
-	return meaning(code, text.p);
+	return etcd_meaning(code, text, e);
+}
+
+int etcd_meaning(int64_t code, struct slice message, struct err *e)
+{
+	err_set(e, 0, "%.*s", (int)MIN(message.len, 300), message.p);
+	return meaning(code, message.p);
 }
 
 bool etcd_outage(int r)

@@ -3,6 +3,8 @@
  *	etcd.c           life, one request over the endpoints, streams, tokens
  *	etcd_endpoint.c  which endpoint is next, circuit breakers, reachability
  *	etcd_error.c     what an answer's error means
+ *	etcd_grpc.c      native gRPC: one request, and where it is spoken
+ *	etcd_message.h   requests and answers as protobuf, and as JSON
  *	etcd_kv.c        keys out, keys and values in, reads
  *	etcd_txn.c       transactions
  *	etcd_lease.c     leases, status, compaction
@@ -33,6 +35,8 @@ struct endpoint {
 	int failures;
 	bool open, trial;
 	struct mono open_until;
+	bool native;               /* gRPC is spoken there; else not known before gateway_until */
+	struct mono gateway_until; /* the gateway is used until then */
 
 	/* Watches may be quiet for hours; what has said nothing for a while is asked whether it is
 	 * still there, by one of them for all. */
@@ -46,6 +50,7 @@ struct etcd {
 	char *prefix;
 	size_t prefix_len;
 	int request_timeout_ms, circuit_failures, circuit_open_ms;
+	bool native;               /* gRPC where it is spoken */
 	char *username, *password; /* NULL: no authentication */
 	int n_endpoints;
 
@@ -65,8 +70,13 @@ struct etcd {
 /* ---- etcd.c --------------------------------------------------------------------------------- */
 
 struct etcd_request {
-	const char *path; /* "/v3/kv/range" */
+	const char *path; /* of the gateway: "/v3/kv/range" */
 	struct slice body;
+	/* Of what may go natively, in place of body: the method of gRPC ("/etcdserverpb.KV/Range"),
+	 * its message, and what makes the gateway's body of that. */
+	const char *method;
+	struct slice message;
+	void (*to_json)(struct strbuf *out, struct slice message);
 	bool repeatable; /* after an unknown outcome it may go to another endpoint */
 	bool anonymous;  /* without a token */
 	bool headless;   /* its answer has no header: alarms and defragmentation */
@@ -76,6 +86,16 @@ struct etcd_request {
 /* Sends it and yields the document of the answer, to be freed, and (may be NULL) its size. */
 int etcd_call(struct etcd *c, const struct etcd_request *q, struct json **ret, size_t *ret_size,
 	      struct err *e) must_check;
+
+/* The same for a request with a method; the answer is one of the two. */
+struct etcd_answer {
+	struct json *doc;      /* of the gateway; or NULL: */
+	struct strbuf message; /* protobuf */
+	size_t size;
+};
+int etcd_call_kv(struct etcd *c, const struct etcd_request *q, struct etcd_answer *ret,
+		 struct err *e) must_check;
+void etcd_answer_release(struct etcd_answer *a);
 
 /* http_stream over the endpoints. */
 int etcd_stream(struct etcd *c, const char *path, struct slice body,
@@ -106,16 +126,43 @@ void etcd_endpoint_probed(struct etcd *c, int i, int r);
 /* Counts a request and reports a change of reachability. */
 void etcd_note(struct etcd *c, int r, struct mono begun, const struct err *e);
 
+/* ---- etcd_grpc.c ---------------------------------------------------------------------------- */
+
+struct etcd_grpc {
+	const char *url, *method, *token; /* token: "" or NULL for none */
+	struct slice message;
+	int timeout_ms, dial_timeout_ms; /* as of http_request */
+};
+
+/* One request; ret gets the answer's message. *ret_spoken: gRPC answered, be it with an error.
+ * Outcomes as of etcd.h. */
+int etcd_grpc_call(struct etcd *c, const struct etcd_grpc *q, struct strbuf *ret, bool *ret_spoken,
+		   struct err *e) must_check;
+
+/* Whether gRPC is spoken at an endpoint, found out where that is not known. -ECONNREFUSED,
+ * -ECANCELED: nobody is there. */
+int etcd_grpc_probe(struct etcd *c, int i, int timeout_ms, bool *ret_native,
+		    struct err *e) must_check;
+/* It is not known any more. */
+void etcd_grpc_forget(struct etcd *c, int i);
+
 /* ---- etcd_error.c --------------------------------------------------------------------------- */
 
 /* The outcome that an error of the gateway stands for, its text in e. doc: an object with "error",
  * or NULL if the answer was no JSON. */
 int etcd_error(int http_status, const struct json *doc, struct err *e);
+/* The same of gRPC's code and message. */
+int etcd_meaning(int64_t code, struct slice message, struct err *e);
 
 /* No answer, or one that says that nobody can answer. */
 bool etcd_outage(int r);
 
 /* ---- etcd_kv.c ------------------------------------------------------------------------------ */
+
+/* prefix + key as bytes of a message, and an end as etcd.h has it; nothing for NULL. A key over
+ * ETCD_KEY_MAX sets b->err. */
+void etcd_put_key(struct strbuf *b, const struct etcd *c, unsigned field, struct slice key);
+void etcd_put_end(struct strbuf *b, const struct etcd *c, unsigned field, const char *end);
 
 /* "field":"base64 of prefix + key". A key over ETCD_KEY_MAX sets b->err. */
 void etcd_add_key(struct strbuf *b, const struct etcd *c, const char *field, struct slice key);
@@ -132,6 +179,9 @@ int etcd_kv_decode(const struct etcd *c, const struct json *j, struct strbuf *me
 int etcd_reply_decode(const struct etcd *c, const struct json *doc,
 		      const struct json *const *ranges, size_t n_ranges, struct etcd_reply *ret,
 		      struct err *e) must_check;
+
+/* What a failure to decode is to the caller. */
+int etcd_reply_decoded(int r, struct err *e) must_check;
 
 int64_t etcd_header_revision(const struct json *doc);
 

@@ -1,4 +1,5 @@
 #include "etcd_internal.h"
+#include "etcd_message.h"
 
 /* Pages of etcd_each: the first is small, the others aim at so many bytes. etcd 3.4 walks the index
  * of the whole range for each page, so many small ones would cost the square of the range. */
@@ -11,26 +12,63 @@
 
 /* ---- keys out ------------------------------------------------------------------------------- */
 
+struct full_key {
+	char s[ETCD_KEY_MAX + 1];
+	size_t len;
+};
+
+/* prefix + key. False: too long, as b says then. */
+static bool full_key(struct full_key *k, const struct etcd *c, struct slice key, struct strbuf *b)
+{
+	k->len = c->prefix_len + key.len;
+	if (k->len > ETCD_KEY_MAX) {
+		b->err = b->err ? b->err : -EMSGSIZE;
+		return false;
+	}
+	memcpy(k->s, c->prefix, c->prefix_len);
+	if (key.len)
+		memcpy(k->s + c->prefix_len, key.p, key.len);
+	/* etcd knows no empty key: the first possible one is a NUL */
+	if (k->len == 0)
+		k->s[k->len++] = '\0';
+	return true;
+}
+
 void etcd_add_key(struct strbuf *b, const struct etcd *c, const char *field, struct slice key)
 {
-	char full[ETCD_KEY_MAX];
-	size_t len = c->prefix_len + key.len;
+	struct full_key k;
 
-	if (len > sizeof(full)) {
-		b->err = b->err ? b->err : -EMSGSIZE;
+	if (!full_key(&k, c, key, b))
 		return;
-	}
-	memcpy(full, c->prefix, c->prefix_len);
-	if (key.len)
-		memcpy(full + c->prefix_len, key.p, key.len);
-	/* etcd knows no empty key: the first possible one is a NUL */
-	if (len == 0)
-		full[len++] = '\0';
 	strbuf_addc(b, '"');
 	strbuf_adds(b, field);
 	strbuf_adds(b, "\":\"");
-	strbuf_add_base64(b, full, len);
+	strbuf_add_base64(b, k.s, k.len);
 	strbuf_addc(b, '"');
+}
+
+void etcd_put_key(struct strbuf *b, const struct etcd *c, unsigned field, struct slice key)
+{
+	struct full_key k;
+
+	if (full_key(&k, c, key, b))
+		proto_add_bytes(b, field, (struct slice){k.s, k.len});
+}
+
+void etcd_put_end(struct strbuf *b, const struct etcd *c, unsigned field, const char *end)
+{
+	struct strbuf bound;
+
+	if (!end)
+		return;
+	if (end[0]) {
+		etcd_put_key(b, c, field, slice_str(end));
+		return;
+	}
+	strbuf_init(&bound, ETCD_KEY_MAX);
+	etcd_prefix_end(c->prefix, &bound);
+	proto_add_bytes(b, field, (struct slice){bound.s, bound.len});
+	strbuf_release(&bound);
 }
 
 void etcd_prefix_end(const char *prefix, struct strbuf *ret)
@@ -168,7 +206,7 @@ int etcd_reply_decode(const struct etcd *c, const struct json *doc,
 	r = ranges_decode(c, ranges, n_ranges, &mem);
 	if (r) {
 		strbuf_release(&mem);
-		return err_set(e, r == -EBADMSG ? -EIO : r, "etcd: unreadable keys in an answer");
+		return etcd_reply_decoded(r, e);
 	}
 	*ret = (struct etcd_reply){
 		.revision = etcd_header_revision(doc),
@@ -178,6 +216,11 @@ int etcd_reply_decode(const struct etcd *c, const struct json *doc,
 	};
 	ret->ranges = ret->mem;
 	return 0;
+}
+
+int etcd_reply_decoded(int r, struct err *e)
+{
+	return r ? err_set(e, r == -EBADMSG ? -EIO : r, "etcd: unreadable keys in an answer") : 0;
 }
 
 void etcd_reply_release(struct etcd_reply *r)
@@ -195,42 +238,56 @@ struct range_request {
 	int flags;
 };
 
-static void add_range(struct strbuf *b, const struct etcd *c, const struct range_request *q)
+static void put_range(struct strbuf *b, const struct etcd *c, const struct range_request *q)
 {
-	strbuf_addc(b, '{');
-	etcd_add_key(b, c, "key", q->key);
-	etcd_add_end(b, c, q->end);
+	etcd_put_key(b, c, RANGE_KEY, q->key);
+	etcd_put_end(b, c, RANGE_END, q->end);
 	if (q->limit)
-		strbuf_addf(b, ",\"limit\":\"%lld\"", (long long)q->limit);
+		proto_add_varint(b, RANGE_LIMIT, (uint64_t)q->limit);
 	if (q->revision)
-		strbuf_addf(b, ",\"revision\":\"%lld\"", (long long)q->revision);
-	if (q->flags & ETCD_KEYS_ONLY)
-		strbuf_adds(b, ",\"keys_only\":true");
-	if (q->flags & ETCD_COUNT_ONLY)
-		strbuf_adds(b, ",\"count_only\":true");
+		proto_add_varint(b, RANGE_REVISION, (uint64_t)q->revision);
 	if (q->flags & ETCD_SERIALIZABLE)
-		strbuf_adds(b, ",\"serializable\":true");
-	strbuf_addc(b, '}');
+		proto_add_varint(b, RANGE_SERIALIZABLE, 1);
+	if (q->flags & ETCD_KEYS_ONLY)
+		proto_add_varint(b, RANGE_KEYS_ONLY, 1);
+	if (q->flags & ETCD_COUNT_ONLY)
+		proto_add_varint(b, RANGE_COUNT_ONLY, 1);
+}
+
+static int range_decode_answer(const struct etcd *c, const struct etcd_answer *a,
+			       struct etcd_reply *ret, struct err *e)
+{
+	struct slice message = {a->message.s, a->message.len};
+
+	if (a->doc)
+		return etcd_reply_decode(c, a->doc, (const struct json *const[]){a->doc}, 1, ret,
+					 e);
+	return etcd_reply_decoded(etcd_range_from_proto(message, c->prefix_len, ret), e);
 }
 
 static int range_send(struct etcd *c, const struct range_request *range, struct etcd_reply *ret,
 		      size_t *ret_size, struct err *e)
 {
-	struct etcd_request q = {.path = "/v3/kv/range", .repeatable = true};
-	struct json *doc = NULL;
-	struct strbuf body;
+	struct etcd_request q = {.path = "/v3/kv/range",
+				 .method = "/etcdserverpb.KV/Range",
+				 .to_json = etcd_range_to_json,
+				 .repeatable = true};
+	struct etcd_answer answer;
+	struct strbuf message;
 	int r;
 
-	strbuf_init(&body, 4 * ETCD_KEY_MAX);
-	add_range(&body, c, range);
-	q.body = (struct slice){body.s, body.len};
-	r = body.err ? err_set(e, -E2BIG, "key longer than %d bytes", ETCD_KEY_MAX)
-		     : etcd_call(c, &q, &doc, ret_size, e);
-	strbuf_release(&body);
+	strbuf_init(&message, 4 * ETCD_KEY_MAX);
+	put_range(&message, c, range);
+	q.message = (struct slice){message.s, message.len};
+	r = message.err ? err_set(e, -E2BIG, "key longer than %d bytes", ETCD_KEY_MAX)
+			: etcd_call_kv(c, &q, &answer, e);
+	strbuf_release(&message);
 	if (r)
 		return r;
-	r = etcd_reply_decode(c, doc, (const struct json *const[]){doc}, 1, ret, e);
-	json_free(doc);
+	if (ret_size)
+		*ret_size = answer.size;
+	r = range_decode_answer(c, &answer, ret, e);
+	etcd_answer_release(&answer);
 	return r;
 }
 

@@ -1,7 +1,8 @@
 #include "etcd_internal.h"
+#include "etcd_message.h"
 #include "failpoint.h"
 
-#define LIST_MAX      (3 << 20) /* ceiling of each list: ETCD_TXN_BYTES in base64, and fields */
+#define LIST_MAX      (3 << 20) /* ceiling of each list: more than ETCD_TXN_BYTES */
 #define OP_OVERHEAD   32        /* at most, in etcd's encoding */
 #define RETRY_BASE_MS 50
 #define RETRY_MAX_MS  3000
@@ -33,68 +34,103 @@ void etcd_txn_release(struct etcd_txn *t)
 	etcd_txn_reset(t);
 }
 
-/* Starts a list item: {…"key":"…"[,"range_end":"…"] */
-static void item_begin(struct etcd_txn *t, struct strbuf *list, int *n, const char *open,
-		       const char *key, const char *end)
+static void count(struct etcd_txn *t, const char *key, const char *end)
 {
-	if ((*n)++)
-		strbuf_addc(list, ',');
-	strbuf_adds(list, open);
-	etcd_add_key(list, t->client, "key", slice_str(key));
-	etcd_add_end(list, t->client, end);
 	t->bytes += t->client->prefix_len + strlen(key) + OP_OVERHEAD;
 	if (end)
 		t->bytes += t->client->prefix_len + strlen(end);
 }
 
-static void add_compare(struct etcd_txn *t, const char *key, const char *end, const char *result,
-			const char *target, const char *field, int64_t rev)
+static void add_compare(struct etcd_txn *t, const char *key, const char *end, uint64_t result,
+			uint64_t target, unsigned field, int64_t rev)
 {
-	item_begin(t, &t->compare, &t->n_compare, "{", key, end);
-	strbuf_addf(&t->compare, ",\"result\":\"%s\",\"target\":\"%s\",\"%s\":\"%lld\"}", result,
-		    target, field, (long long)rev);
+	size_t at = proto_begin(&t->compare, TXN_COMPARE);
+
+	proto_add_varint(&t->compare, COMPARE_RESULT, result);
+	proto_add_varint(&t->compare, COMPARE_TARGET, target);
+	etcd_put_key(&t->compare, t->client, COMPARE_KEY, slice_str(key));
+	proto_add_varint(&t->compare, field, (uint64_t)rev);
+	etcd_put_end(&t->compare, t->client, COMPARE_END, end);
+	proto_end(&t->compare, at);
+	t->n_compare++;
+	count(t, key, end);
 }
 
 void etcd_if_mod(struct etcd_txn *t, const char *key, int64_t rev)
 {
-	add_compare(t, key, NULL, "EQUAL", "MOD", "mod_revision", rev);
+	add_compare(t, key, NULL, RESULT_EQUAL, TARGET_MOD, COMPARE_MOD_REVISION, rev);
 }
 
 void etcd_if_create(struct etcd_txn *t, const char *key, int64_t rev)
 {
-	add_compare(t, key, NULL, "EQUAL", "CREATE", "create_revision", rev);
+	add_compare(t, key, NULL, RESULT_EQUAL, TARGET_CREATE, COMPARE_CREATE_REVISION, rev);
 }
 
 void etcd_if_range_mod_below(struct etcd_txn *t, const char *key, const char *end, int64_t rev)
 {
-	add_compare(t, key, end, "LESS", "MOD", "mod_revision", rev);
+	add_compare(t, key, end, RESULT_LESS, TARGET_MOD, COMPARE_MOD_REVISION, rev);
+}
+
+/* An operation between the two: a message in a message. */
+struct op {
+	size_t outer, inner;
+};
+
+static struct op op_begin(struct strbuf *list, unsigned branch, unsigned op)
+{
+	size_t outer = proto_begin(list, branch);
+
+	return (struct op){outer, proto_begin(list, op)};
+}
+
+static void op_end(struct strbuf *list, struct op op)
+{
+	proto_end(list, op.inner);
+	proto_end(list, op.outer);
 }
 
 void etcd_then_put(struct etcd_txn *t, const char *key, struct slice value, int64_t lease)
 {
-	item_begin(t, &t->then, &t->n_then, "{\"request_put\":{", key, NULL);
-	strbuf_adds(&t->then, ",\"value\":\"");
-	strbuf_add_base64(&t->then, value.p, value.len);
-	strbuf_addf(&t->then, "\",\"lease\":\"%lld\"}}", (long long)lease);
+	struct op op = op_begin(&t->then, TXN_SUCCESS, OP_PUT);
+
+	etcd_put_key(&t->then, t->client, PUT_KEY, slice_str(key));
+	proto_add_bytes(&t->then, PUT_VALUE, value);
+	if (lease)
+		proto_add_varint(&t->then, PUT_LEASE, (uint64_t)lease);
+	op_end(&t->then, op);
+	t->n_then++;
+	count(t, key, NULL);
 	t->bytes += value.len;
+}
+
+static void add_op(struct etcd_txn *t, struct strbuf *list, unsigned branch, unsigned op,
+		   const char *key, const char *end)
+{
+	struct op at = op_begin(list, branch, op);
+
+	/* RANGE_KEY and RANGE_END are DELETE_KEY and DELETE_END too. */
+	etcd_put_key(list, t->client, RANGE_KEY, slice_str(key));
+	etcd_put_end(list, t->client, RANGE_END, end);
+	op_end(list, at);
+	count(t, key, end);
 }
 
 void etcd_then_delete(struct etcd_txn *t, const char *key, const char *end)
 {
-	item_begin(t, &t->then, &t->n_then, "{\"request_delete_range\":{", key, end);
-	strbuf_adds(&t->then, "}}");
+	add_op(t, &t->then, TXN_SUCCESS, OP_DELETE, key, end);
+	t->n_then++;
 }
 
 void etcd_then_get(struct etcd_txn *t, const char *key, const char *end)
 {
-	item_begin(t, &t->then, &t->n_then, "{\"request_range\":{", key, end);
-	strbuf_adds(&t->then, "}}");
+	add_op(t, &t->then, TXN_SUCCESS, OP_RANGE, key, end);
+	t->n_then++;
 }
 
 void etcd_else_get(struct etcd_txn *t, const char *key, const char *end)
 {
-	item_begin(t, &t->orelse, &t->n_else, "{\"request_range\":{", key, end);
-	strbuf_adds(&t->orelse, "}}");
+	add_op(t, &t->orelse, TXN_FAILURE, OP_RANGE, key, end);
+	t->n_else++;
 }
 
 /* ---- sending -------------------------------------------------------------------------------- */
@@ -120,13 +156,9 @@ static int txn_body(const struct etcd_txn *t, struct strbuf *b, struct err *e)
 
 	if (r)
 		return r;
-	strbuf_adds(b, "{\"compare\":[");
 	strbuf_add(b, t->compare.s, t->compare.len);
-	strbuf_adds(b, "],\"success\":[");
 	strbuf_add(b, t->then.s, t->then.len);
-	strbuf_adds(b, "],\"failure\":[");
 	strbuf_add(b, t->orelse.s, t->orelse.len);
-	strbuf_adds(b, "]}");
 	return b->err ? err_set(e, b->err, "no memory for a transaction") : 0;
 }
 
@@ -148,14 +180,23 @@ static int txn_decode(const struct etcd *c, const struct json *doc, struct etcd_
 static int txn_call(struct etcd *c, const struct strbuf *body, struct etcd_reply *ret,
 		    struct err *e)
 {
-	struct etcd_request q = {.path = "/v3/kv/txn", .body = {body->s, body->len}};
-	struct json *doc = NULL;
-	int r = etcd_call(c, &q, &doc, NULL, e);
+	struct etcd_request q = {.path = "/v3/kv/txn",
+				 .method = "/etcdserverpb.KV/Txn",
+				 .message = {body->s, body->len},
+				 .to_json = etcd_txn_to_json};
+	struct etcd_answer answer;
+	int r = etcd_call_kv(c, &q, &answer, e);
 
 	if (r)
 		return r;
-	r = txn_decode(c, doc, ret, e);
-	json_free(doc);
+	if (answer.doc)
+		r = txn_decode(c, answer.doc, ret, e);
+	else
+		r = etcd_reply_decoded(
+			etcd_txn_from_proto((struct slice){answer.message.s, answer.message.len},
+					    c->prefix_len, ret),
+			e);
+	etcd_answer_release(&answer);
 	return r;
 }
 

@@ -22,6 +22,7 @@ struct handle {
 	CURLM *multi;
 	struct handle *next_idle;
 	struct handle *prev, *next; /* in http.all */
+	char *h2_url; /* up to its path, of where an HTTP/2 connection is open; or NULL */
 	char error[CURL_ERROR_SIZE];
 };
 
@@ -33,7 +34,8 @@ struct http {
 	pthread_mutex_t lock; /* everything below */
 	pthread_cond_t turn;  /* a handle came back, or cancelled */
 	int inflight;
-	struct handle *idle; /* last used first: its connection is the warmest */
+	struct handle
+		*idle[2]; /* of HTTP/1.1 and 2; last used first: its connection is the warmest */
 	struct handle *all;
 };
 
@@ -112,6 +114,7 @@ static void handle_free(struct http *h, struct handle *hd)
 	handle_unlink(h, hd);
 	curl_easy_cleanup(hd->easy);
 	curl_multi_cleanup(hd->multi);
+	free(hd->h2_url);
 	free(hd);
 }
 
@@ -133,7 +136,7 @@ static struct handle *handle_new(struct http *h)
 }
 
 /* Waits for a turn until the deadline; then *ret is an idle handle, or NULL for want of one. */
-static int turn_take(struct http *h, struct mono deadline, struct handle **ret)
+static int turn_take(struct http *h, bool h2, struct mono deadline, struct handle **ret)
 {
 	struct timespec ts = {deadline.ns / NS_PER_SEC, deadline.ns % NS_PER_SEC};
 	int r = 0;
@@ -143,21 +146,21 @@ static int turn_take(struct http *h, struct mono deadline, struct handle **ret)
 		r = pthread_cond_clockwait(&h->turn, &h->lock, CLOCK_MONOTONIC, &ts);
 	if (!r && !h->cancelled) {
 		h->inflight++;
-		*ret = h->idle;
-		if (h->idle)
-			h->idle = h->idle->next_idle;
+		*ret = h->idle[h2];
+		if (h->idle[h2])
+			h->idle[h2] = h->idle[h2]->next_idle;
 	}
 	r = h->cancelled ? -ECANCELED : r ? -ECONNREFUSED : 0;
 	pthread_mutex_unlock(&h->lock);
 	return r;
 }
 
-static void turn_give(struct http *h, struct handle *hd)
+static void turn_give(struct http *h, bool h2, struct handle *hd)
 {
 	pthread_mutex_lock(&h->lock);
 	if (hd) {
-		hd->next_idle = h->idle;
-		h->idle = hd;
+		hd->next_idle = h->idle[h2];
+		h->idle[h2] = hd;
 	}
 	h->inflight--;
 	pthread_cond_signal(&h->turn);
@@ -196,6 +199,24 @@ static size_t on_write(char *p, size_t size, size_t n, void *arg)
 	return x->result ? 0 : size * n;
 }
 
+/* One line of the head, or of the trailer. */
+static size_t on_header(char *p, size_t size, size_t n, void *arg)
+{
+	struct exchange *x = arg;
+	const char *colon = memchr(p, ':', size * n), *end = p + size * n;
+	const char *value = colon ? colon + 1 : end;
+
+	while (value < end && *value == ' ')
+		value++;
+	while (end > value && (end[-1] == '\r' || end[-1] == '\n'))
+		end--;
+	if (colon)
+		x->request->on_header((struct slice){p, (size_t)(colon - p)},
+				      (struct slice){value, (size_t)(end - value)},
+				      x->request->header_arg);
+	return size * n;
+}
+
 static struct curl_slist *header_list(const struct http_request *q)
 {
 	struct curl_slist *list = curl_slist_append(NULL, "Expect:");
@@ -230,6 +251,8 @@ static void exchange_options(struct exchange *x, struct curl_slist *headers, int
 	curl_easy_setopt(c, CURLOPT_PREREQDATA, x);
 	curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_write);
 	curl_easy_setopt(c, CURLOPT_WRITEDATA, x);
+	curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, q->on_header ? on_header : NULL);
+	curl_easy_setopt(c, CURLOPT_HEADERDATA, q->on_header ? x : NULL);
 }
 
 /* What has to be looked at between two steps: non-zero ends the exchange. */
@@ -299,6 +322,74 @@ static int exchange_run(struct exchange *x, int timeout_ms, struct err *e)
 	curl_multi_remove_handle(x->handle->multi, x->handle->easy);
 	curl_slist_free_all(headers);
 	return r;
+}
+
+/* ---- HTTP/2 --------------------------------------------------------------------------------- */
+
+static size_t origin_len(const char *url)
+{
+	const char *host = strstr(url, "://");
+
+	host = host ? host + 3 : url;
+	return (size_t)(host - url) + strcspn(host, "/");
+}
+
+static bool is_open(const struct handle *hd, const char *url)
+{
+	return hd->h2_url && strlen(hd->h2_url) == origin_len(url) &&
+	       !strncmp(hd->h2_url, url, origin_len(url));
+}
+
+/* On http:// HTTP/2 is either known beforehand, or asked for by an upgrade that etcd does not know.
+ * curl 7.88 takes "known" for new connections only and fails with it on one that is open, so there
+ * it is told to ask, which it does not do where HTTP/2 is spoken already. */
+static void h2_options(struct exchange *x)
+{
+	const char *url = x->request->url;
+	bool open = is_open(x->handle, url), tls = !strncmp(url, "https", 5);
+	long version = tls    ? CURL_HTTP_VERSION_2TLS
+		       : open ? CURL_HTTP_VERSION_2_0
+			      : CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE;
+
+	curl_easy_setopt(x->handle->easy, CURLOPT_HTTP_VERSION, version);
+	curl_easy_setopt(x->handle->easy, CURLOPT_FRESH_CONNECT, open ? 0L : 1L);
+}
+
+static bool h2_spoken(const struct exchange *x)
+{
+	long version = 0;
+
+	curl_easy_getinfo(x->handle->easy, CURLINFO_HTTP_VERSION, &version);
+	return version == CURL_HTTP_VERSION_2_0;
+}
+
+static int h2_once(struct exchange *x, struct mono deadline, struct err *e)
+{
+	const char *url = x->request->url;
+	int r;
+
+	h2_options(x);
+	r = exchange_run(x, (int)MAX(mono_ms_until(deadline), 1), e);
+	if (!r && !h2_spoken(x))
+		r = err_set(e, -EPROTONOSUPPORT, "no HTTP/2 is spoken there");
+	if (!r && is_open(x->handle, url))
+		return 0;
+	free(x->handle->h2_url);
+	x->handle->h2_url = r ? NULL : xstrndup(url, origin_len(url));
+	return r;
+}
+
+/* Where a connection that was open had gone, curl asked on a new one: nobody understood that, and
+ * the request goes again. */
+static int h2_run(struct exchange *x, struct mono deadline, struct err *e)
+{
+	bool was_open = is_open(x->handle, x->request->url);
+	int r = h2_once(x, deadline, e);
+
+	if (r != -EPROTONOSUPPORT || !was_open)
+		return r;
+	strbuf_reset(x->arg);
+	return h2_once(x, deadline, e);
 }
 
 /* ---- public --------------------------------------------------------------------------------- */
@@ -379,18 +470,20 @@ int http_call(struct http *h, const struct http_request *q, int *ret_status,
 	};
 
 	strbuf_reset(ret_body);
-	r = turn_take(h, deadline, &x.handle);
+	r = turn_take(h, q->h2, deadline, &x.handle);
 	if (r)
 		return err_set(e, r, "%s",
 			       r == -ECANCELED ? strerror(ECANCELED)
 					       : "no connection came free in time");
 	if (!x.handle)
 		x.handle = handle_new(h);
-	if (x.handle)
+	if (x.handle && q->h2)
+		r = h2_run(&x, deadline, e);
+	else if (x.handle)
 		r = exchange_run(&x, (int)MAX(mono_ms_until(deadline), 1), e);
 	else
 		r = err_set(e, -ECONNREFUSED, "out of memory");
-	turn_give(h, x.handle);
+	turn_give(h, q->h2, x.handle);
 	if (r == 0)
 		*ret_status = status;
 	return r;

@@ -1,4 +1,5 @@
-/* HTTP/1.1 client (libcurl): a pool of kept-alive connections shared by the threads of a process.
+/* HTTP/1.1 and HTTP/2 client (libcurl): a pool of kept-alive connections shared by the threads of a
+ * process.
  *
  * Calls block; many threads may call at once, up to http_conf.max_inflight, the rest wait their
  * turn. http_cancel wakes every call, which then returns -ECANCELED, now and from then on. */
@@ -28,6 +29,10 @@ struct http_request {
 	size_t body_len;
 	int timeout_ms; /* for the whole exchange; of a stream: until its headers, 0 after that */
 	int dial_timeout_ms; /* in place of http_conf's, or 0 */
+	bool h2;             /* HTTP/2, on http:// without asking first; not for streams */
+	/* Told each header and each trailer of the answer; or NULL. */
+	void (*on_header)(struct slice name, struct slice value, void *arg);
+	void *header_arg;
 };
 
 int http_open(struct http **ret, const struct http_conf *conf, struct err *e) must_check;
@@ -39,6 +44,7 @@ void http_cancel(struct http *h);
  * -ECONNREFUSED: nothing was sent (refused, no route, name not found, dial or TLS failure, no turn
  * within timeout_ms).
  * -ETIMEDOUT, -ECONNRESET: it may have been carried out or not.
+ * -EPROTONOSUPPORT: the peer answered, but not in HTTP/2.
  * -ECANCELED: as http_cancel says. */
 int http_call(struct http *h, const struct http_request *q, int *ret_status,
 	      struct strbuf *ret_body, struct err *e) must_check;

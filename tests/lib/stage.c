@@ -25,6 +25,7 @@ struct etcd *stage_open(void)
 		.prefix = prefix,
 		.dial_timeout_ms = 2000,
 		.request_timeout_ms = 10000,
+		.native = true,
 		.max_inflight = 8,
 	};
 	struct etcd *c = NULL;

@@ -1,0 +1,44 @@
+/* etcd's messages on both ways to it: as protobuf, which is how requests are built, and as the
+ * JSON of the gateway, into which they are translated where only that is there. Field numbers and
+ * names are those of etcd's rpc.proto and kv.proto. Nobody but the client includes this. */
+#ifndef GPUTEL_ETCD_MESSAGE_H
+#define GPUTEL_ETCD_MESSAGE_H
+
+#include "etcd.h"
+#include "proto.h"
+
+enum { TXN_COMPARE = 1, TXN_SUCCESS = 2, TXN_FAILURE = 3 };
+enum { OP_RANGE = 1, OP_PUT = 2, OP_DELETE = 3 };
+enum {
+	RANGE_KEY = 1,
+	RANGE_END = 2,
+	RANGE_LIMIT = 3,
+	RANGE_REVISION = 4,
+	RANGE_SERIALIZABLE = 7,
+	RANGE_KEYS_ONLY = 8,
+	RANGE_COUNT_ONLY = 9,
+};
+enum { PUT_KEY = 1, PUT_VALUE = 2, PUT_LEASE = 3 };
+enum { DELETE_KEY = 1, DELETE_END = 2 };
+enum {
+	COMPARE_RESULT = 1,
+	COMPARE_TARGET = 2,
+	COMPARE_KEY = 3,
+	COMPARE_CREATE_REVISION = 5,
+	COMPARE_MOD_REVISION = 6,
+	COMPARE_END = 64,
+};
+enum { RESULT_EQUAL = 0, RESULT_LESS = 2 };
+enum { TARGET_CREATE = 1, TARGET_MOD = 2 };
+
+/* Appends a TxnRequest, or RangeRequest, as the gateway wants it. The message is one of ours. */
+void etcd_txn_to_json(struct strbuf *out, struct slice message);
+void etcd_range_to_json(struct strbuf *out, struct slice message);
+
+/* Fills a reply from a TxnResponse, or RangeResponse: its ranges in their order, prefix_len bytes
+ * taken off each key. Survives any bytes; -EBADMSG. */
+int etcd_txn_from_proto(struct slice message, size_t prefix_len, struct etcd_reply *ret) must_check;
+int etcd_range_from_proto(struct slice message, size_t prefix_len,
+			  struct etcd_reply *ret) must_check;
+
+#endif
