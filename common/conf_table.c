@@ -287,7 +287,8 @@ const struct conf_var conf_vars[] = {
 	VALUE("RETENTION_BYTES", SIZE, retention_bytes, "0", 0, TIB, COLLECTOR,
 	      HELP("the oldest segments are dropped where all together take more; 0: they are "
 		   "not")),
-	VALUE("SEGMENT", DURATION, segment, "1h", MINUTE, DAY, COLLECTOR | FS, .check = check_segment,
+	VALUE("SEGMENT", DURATION, segment, "1h", MINUTE, DAY, COLLECTOR | FS,
+	      .check = check_segment,
 	      HELP("event time that one history file covers; fixed at first start")),
 	VALUE("STALE_AFTER", DURATION, stale_after, "60s", 100 * MS, YEAR, VIEWS,
 	      HELP("age at which a GPU is stale; ten times that: lost")),

@@ -4,6 +4,7 @@
 #include "conf.h"
 #include "daemon.h"
 #include "heir.h"
+#include "helper.h"
 #include "log.h"
 #include "loop.h"
 #include "mountpoint.h"
@@ -15,6 +16,8 @@
 #include "toucher.h"
 #include "view.h"
 #include "watchdog.h"
+
+#include <stdio.h>
 
 /* So many threads are kept free of reads that may wait for etcd. */
 #define THREADS_FREE 3
@@ -144,9 +147,14 @@ static void on_stop(void *arg)
 		etcd_cancel(p->etcd);
 }
 
-/* `gputel-fs#etcd1:2379 /mnt/gputel fuse …` in fstab. */
+/* `etcd1:2379,etcd2:2379 /mnt/gputel gputel …` in fstab. What stands there is the name of the
+ * mounted thing, by which `mount -a` knows whether it is mounted already. */
 static void take_source(struct program *p)
 {
+	if (p->options.source && !strcmp(p->options.fsname, "gputel")) {
+		free(p->options.fsname);
+		p->options.fsname = xstrdup(p->options.source);
+	}
 	if (!p->options.source || !strchr(p->options.source, ':'))
 		return;
 	free(p->conf.etcd_endpoints);
@@ -386,13 +394,12 @@ static int run_supervised(struct program *p, char **argv, struct err *e)
 	return r < 0 ? r : supervise(argv, ready_fd);
 }
 
-int main(int argc, char **argv)
+static int run_program(int argc, char **argv)
 {
 	struct program p = {.heir = {.fd = -1}};
 	struct err e = {""};
 	int r;
 
-	service_init();
 	mount_options_init(&p.options);
 	r = load_conf(&p, argc, argv);
 	if (r != 0) {
@@ -418,4 +425,25 @@ int main(int argc, char **argv)
 	}
 	release(&p);
 	return r;
+}
+
+static int run_as_helper(int argc, char **argv)
+{
+	struct err e = {""};
+	char **own = NULL;
+	int n = 0, r = helper_argv(argc, argv, &own, &e);
+
+	if (r < 0)
+		fprintf(stderr, "%s: %s\n", argv[0], e.text);
+	while (own && own[n])
+		n++;
+	r = r < 0 ? 2 : own ? run_program(n, own) : 0;
+	helper_free(own);
+	return helper_status(r);
+}
+
+int main(int argc, char **argv)
+{
+	service_init();
+	return helper_is_meant(argv[0]) ? run_as_helper(argc, argv) : run_program(argc, argv);
 }
