@@ -3,12 +3,14 @@
 #
 #   etcd ◄─ gputel-streamer --csv data/telemetry.csv --loop --speed 15
 #    ├────► gputel-collector
-#    └────► gputel-fs  ./mnt/<host>/<gpu>/…
+#    ├────► gputel-fs  ./mnt/<host>/<gpu>/…
+#    └────► gputel-bridge  http://127.0.0.1:8080/api/v1/…
 #
 # Ctrl-C ends it and leaves nothing behind. From the environment:
 #   MOUNT            where the tree appears (./mnt)
 #   CSV              what is streamed, over and over (data/telemetry.csv)
 #   ETCD_ENDPOINTS   an etcd that runs already; without it a private one lives as long as this does
+#   GATEWAY_PORT     of the bridge (8080, or another where that is taken)
 #   GPUTEL_BIN       where the programs are (./bin)
 # and every variable that the programs themselves know (LOG_LEVEL, SEGMENT, GPUTEL_PREFIX, …).
 set -euo pipefail
@@ -56,6 +58,7 @@ clean_up() {
 	[ -t 1 ] && echo
 	stop streamer
 	stop collector
+	stop bridge
 	stop fs
 	if mounted; then fusermount3 -uz "$mount" 2>/dev/null || umount -l "$mount" || true; fi
 	stop etcd
@@ -78,11 +81,13 @@ alive() {
 	done
 }
 
+taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
 # Ports below the range that the kernel gives away, and nobody answers there.
 free_port() {
 	local p
 	while p=$((20000 + RANDOM % 12000)); do
-		(exec 3<>"/dev/tcp/127.0.0.1/$p") 2>/dev/null || break
+		taken "$p" || break
 	done
 	echo "$p"
 }
@@ -115,7 +120,7 @@ progress() {
 		      v["rows_published"], v["rows_stored"], v["queue_depth"], v["etcd"] }' "$mount/.meta/status" || true
 }
 
-for program in streamer collector fs; do
+for program in streamer collector fs bridge; do
 	[ -x "$bin/gputel-$program" ] || die "$bin/gputel-$program is missing: run make first"
 done
 [ -r "$csv" ] || die "cannot read $csv"
@@ -124,8 +129,11 @@ if mounted && timeout 2 ls "$mount" >/dev/null 2>&1; then die "$mount is mounted
 if ! mounted && [ ! -d "$mount" ]; then mkdir -p "$mount" && made_mount=1; fi
 
 [ -n "${ETCD_ENDPOINTS:-}" ] || private_etcd
+if [ -z "${GATEWAY_PORT:-}" ] && taken 8080; then GATEWAY_PORT=$(free_port); fi
+export GATEWAY_PORT=${GATEWAY_PORT:-8080}
 start collector "$bin/gputel-collector"
 start fs "$bin/gputel-fs" -f "$mount"
+start bridge "$bin/gputel-bridge"
 start streamer "$bin/gputel-streamer" --csv "$csv" --loop --speed 15 # a scrape a second
 
 echo "starting (etcd at $ETCD_ENDPOINTS) …"
@@ -147,6 +155,8 @@ The tree is live at $mount. In another shell:
   watch -n 1 cat $gpu/stat
   grep . $mount/*/*/metrics/DCGM_FI_DEV_GPU_TEMP
   cat $mount/README
+  curl http://127.0.0.1:$GATEWAY_PORT/api/v1/fs/${gpu#"$mount"/}/stat
+  curl 'http://127.0.0.1:$GATEWAY_PORT/api/v1/gpus/0/telemetry?start_time=now-1m&limit=3'
 Ctrl-C here ends it all.
 
 TRY

@@ -58,7 +58,7 @@ def watchdog(request):
 
 @pytest.fixture(scope="session")
 def programs():
-    for name in ("streamer", "collector", "fs"):
+    for name in ("streamer", "collector", "fs", "bridge"):
         if not (BIN / f"gputel-{name}").exists():
             pytest.exit(f"{BIN}/gputel-{name} is missing: run make first", 2)
     if not shutil.which("etcd"):
