@@ -6,6 +6,8 @@
 
 #define EXPONENT_MAX 400
 #define TEXT_MAX     512
+#define WHOLE_MAX    21 /* digits before the point, */
+#define PLACES_MAX   40 /* and behind it, that are written out */
 
 static const char *take_digits(const char *p, const char *end, __int128 *m, int *dropped)
 {
@@ -158,59 +160,82 @@ double decimal_double(struct decimal d)
 
 static void drop_zeros(struct decimal *d)
 {
+	if (d->mantissa == 0)
+		d->exponent = 0;
 	while (d->exponent < 0 && d->mantissa % 10 == 0) {
 		d->mantissa /= 10;
 		d->exponent++;
 	}
 }
 
+/* 12e3 as 12000, unless that is very long. */
+static void add_whole(struct strbuf *out, const struct strbuf *digits, int exponent)
+{
+	strbuf_add(out, digits->s, digits->len);
+	if (digits->len + (size_t)exponent > WHOLE_MAX) {
+		strbuf_addf(out, "e%d", exponent);
+		return;
+	}
+	while (exponent-- > 0)
+		strbuf_addc(out, '0');
+}
+
+static void add_fraction(struct strbuf *out, const struct strbuf *digits, size_t places)
+{
+	size_t whole = digits->len > places ? digits->len - places : 0;
+
+	if (places > PLACES_MAX) {
+		strbuf_add(out, digits->s, digits->len);
+		strbuf_addf(out, "e-%zu", places);
+		return;
+	}
+	if (whole)
+		strbuf_add(out, digits->s, whole);
+	else
+		strbuf_addc(out, '0');
+	strbuf_addc(out, '.');
+	for (size_t i = digits->len; i < places; i++)
+		strbuf_addc(out, '0');
+	strbuf_add(out, digits->s + whole, digits->len - whole);
+}
+
 /* Digits with the point where it belongs; far from the digits, with an exponent. */
 void decimal_format(struct strbuf *out, struct decimal d)
 {
 	struct strbuf digits;
-	size_t places;
 
 	if (d.inexact) {
 		double_format(out, d.approx);
 		return;
 	}
 	drop_zeros(&d);
-	if (d.mantissa == 0)
-		d.exponent = 0;
 	strbuf_init(&digits, TEXT_MAX);
 	add_digits(&digits,
 		   d.mantissa < 0 ? -(unsigned __int128)d.mantissa : (unsigned __int128)d.mantissa);
 	strbuf_adds(out, d.mantissa < 0 ? "-" : "");
-	places = d.exponent < 0 ? (size_t)-d.exponent : 0;
-	if (d.exponent >= 0 || places > 40) {
-		strbuf_add(out, digits.s, digits.len);
-		if (d.exponent)
-			strbuf_addf(out, "e%d", d.exponent);
-	} else if (digits.len > places) {
-		strbuf_add(out, digits.s, digits.len - places);
-		strbuf_addc(out, '.');
-		strbuf_add(out, digits.s + digits.len - places, places);
-	} else {
-		strbuf_adds(out, "0.");
-		for (size_t i = digits.len; i < places; i++)
-			strbuf_addc(out, '0');
-		strbuf_add(out, digits.s, digits.len);
-	}
+	if (d.exponent >= 0)
+		add_whole(out, &digits, d.exponent);
+	else
+		add_fraction(out, &digits, (size_t)-d.exponent);
 	strbuf_release(&digits);
 }
 
 void double_format(struct strbuf *out, double v)
 {
+	struct decimal d;
 	char text[40];
 
 	if (!isfinite(v)) {
 		strbuf_adds(out, isnan(v) ? "NaN" : v < 0 ? "-Inf" : "+Inf");
 		return;
 	}
-	for (int digits = 1; digits <= 17; digits++) {
-		snprintf(text, sizeof(text), "%.*g", digits, v);
+	for (int digits = 0; digits < 17; digits++) {
+		snprintf(text, sizeof(text), "%.*e", digits, v);
 		if (strtod(text, NULL) == v)
 			break;
 	}
-	strbuf_adds(out, text);
+	if (decimal_parse(slice_str(text), &d) == 0 && !d.inexact)
+		decimal_format(out, d);
+	else
+		strbuf_adds(out, text);
 }
