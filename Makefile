@@ -105,18 +105,21 @@ $(B)/tests/unit/test_%: $(B)/tests/unit/test_%.o $(B)/test.a
 	@echo "  LD      $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
-# In a second make, because deps may install what the flags are asked from.
+# In a second make, because deps may install what the flags are asked from. Most tests wait most of
+# the time, so units run beside the end-to-end tests, and those beside each other.
 test: deps
 	@$(MAKE) --no-print-directory all $(UNITS)
-	@r=0; $(MAKE) --no-print-directory test-unit || r=1; \
-	$(MAKE) --no-print-directory test-e2e || r=1; exit $$r
+	@r=0; tests/lib/run-units $(UNITS) >$(B)/units.log 2>&1 & units=$$!; \
+	$(MAKE) --no-print-directory test-e2e || r=1; \
+	wait $$units || r=1; cat $(B)/units.log; exit $$r
 
 test-unit: $(UNITS)
 	@tests/lib/run-units $(UNITS)
 
 test-e2e: all
 	$(if $(wildcard tests/e2e/test_*.py),\
-	GPUTEL_BIN=$(abspath $(BIN)) $(PYTHON) -m pytest -q tests/e2e,@true)
+	@GPUTEL_BIN=$(abspath $(BIN)) PYTHON=$(PYTHON) TIMES=$(B)/e2e.times \
+	tests/lib/run-e2e $(sort $(wildcard tests/e2e/test_*.py)),@true)
 
 check: all $(UNITS)
 	@tests/lib/check
