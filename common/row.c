@@ -498,7 +498,7 @@ bool row_foresee(struct row_parser *p, struct csv *csv, struct csv_record *rec, 
 {
 	struct slice all = csv_peek(csv), left = all, field[2], value;
 	bool time_first = p->at[COLUMN_TIME] == (int)p->first;
-	struct slice known_time = {p->time_text, p->time_len}, none = {0};
+	struct slice known_time = {p->time_text, p->time_len}, none = SLICE_LIT("");
 	struct series_key key;
 	size_t behind;
 
