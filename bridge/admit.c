@@ -15,6 +15,18 @@ static void refuse_token(struct request *q, struct answer *a)
 		answer_problem(a, 401, "expected a token: Authorization: Bearer TOKEN");
 }
 
+/* Browsers cannot set Authorization on a WebSocket: it comes as a subprotocol, bearer.TOKEN. */
+static struct principal *find_subprotocol(struct tokens *t, const char *list)
+{
+	static const char mark[] = "bearer.";
+	const char *p = list ? strstr(list, mark) : NULL;
+
+	if (!p)
+		return NULL;
+	p += sizeof(mark) - 1;
+	return tokens_find(t, (struct slice){p, strcspn(p, ", \t")});
+}
+
 /* An unknown path tells strangers nothing: it needs a token as well. A preflight cannot carry one.
  */
 static bool has_token(struct request *q, struct answer *a)
@@ -25,6 +37,8 @@ static bool has_token(struct request *q, struct answer *a)
 	if (!tokens_needed(t) || open || q->method == METHOD_OPTIONS)
 		return true;
 	q->who = tokens_find_bearer(t, request_header(q, "Authorization"));
+	if (!q->who)
+		q->who = find_subprotocol(t, request_header(q, "Sec-WebSocket-Protocol"));
 	if (!q->who)
 		refuse_token(q, a);
 	return q->who;

@@ -19,6 +19,8 @@ struct gateway {
 	struct origins *origins;
 	struct stats *stats;
 	struct conns *conns;
+	struct feed *feed;
+	struct ws *ws; /* NULL: WS_ENABLED=false */
 };
 
 #endif

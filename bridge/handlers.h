@@ -25,6 +25,7 @@ void handle_readyz(struct request *q, struct answer *a);
 
 void handle_site(struct request *q, struct answer *a); /* site.c */
 
+void handle_stream(struct request *q, struct answer *a);    /* sse.c */
 void handle_websocket(struct request *q, struct answer *a); /* upgrade.c */
 
 #endif

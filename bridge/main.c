@@ -5,6 +5,7 @@
 #include "cors.h"
 #include "daemon.h"
 #include "digest.h"
+#include "feed.h"
 #include "limit.h"
 #include "listen.h"
 #include "log.h"
@@ -14,6 +15,7 @@
 #include "tls.h"
 #include "tokens.h"
 #include "work.h"
+#include "ws.h"
 
 #define POOL_THREADS   16
 #define FILES_RESERVED 128 /* etcd, epoll, pipes */
@@ -86,9 +88,11 @@ static int open_view(struct program *p, struct err *e)
 	if (r)
 		return r;
 	r = view_open(&g->view, g->etcd, p->conf.stale_after, (size_t)p->conf.fs_cache, e);
-	if (!r)
-		g->tree = view_tree(g->view);
-	return r;
+	if (r)
+		return r;
+	g->tree = view_tree(g->view);
+	g->feed = feed_start(g->tree);
+	return g->feed ? 0 : err_set(e, -EAGAIN, "no thread can be started");
 }
 
 static struct limiter *make_limiter(const struct conf *c)
@@ -147,6 +151,14 @@ static int start_tls(struct program *p, struct err *e)
 			 connections_max(p), from_tls, p, e);
 }
 
+static void to_websocket(int fd, const struct peer *peer, void *arg)
+{
+	struct program *p = arg;
+
+	if (!ws_adopt(p->gateway.ws, fd, peer))
+		rest_adopt(p->rest, fd, peer);
+}
+
 static int start_acceptor(struct program *p, struct err *e)
 {
 	struct acceptor_conf conf = {
@@ -155,6 +167,7 @@ static int start_acceptor(struct program *p, struct err *e)
 		.conns = p->gateway.conns,
 		.rest = to_rest,
 		.tls = p->tls ? to_tls : NULL,
+		.websocket = p->gateway.ws ? to_websocket : NULL,
 		.arg = p,
 	};
 	int r = acceptor_start(&p->acceptor, &conf, e);
@@ -192,6 +205,8 @@ static int start(struct program *p, struct err *e)
 		r = make_gateway(p, e);
 	if (!r)
 		r = rest_start(&p->rest, &p->gateway, e);
+	if (!r && p->conf.ws_enabled)
+		r = ws_start(&p->gateway.ws, &p->gateway, e);
 	if (!r)
 		r = start_tls(p, e);
 	if (!r)
@@ -241,6 +256,9 @@ static size_t stop(struct program *p)
 {
 	size_t cut;
 
+	feed_end(p->gateway.feed);
+	if (p->gateway.ws)
+		ws_end(p->gateway.ws);
 	drain(p);
 	tls_stop(TAKE_PTR(p->tls)); /* it offers to the acceptor */
 	acceptor_stop(TAKE_PTR(p->acceptor));
@@ -260,9 +278,14 @@ static void release(struct program *p)
 		etcd_cancel(g->etcd);
 	tls_stop(p->tls);
 	acceptor_stop(p->acceptor);
+	if (g->feed)
+		feed_end(g->feed);
+	ws_stop(g->ws);
 	rest_stop(p->rest);
 	pool_stop(g->pool);
+	feed_stop(g->feed);
 	view_close(g->view);
+	feed_free(g->feed);
 	etcd_close(g->etcd);
 	conns_free(g->conns);
 	stats_free(g->stats);

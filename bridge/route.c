@@ -78,6 +78,18 @@ static const struct param latest_params[] = {
 	PARAM_LIMIT, PARAM_CURSOR, PARAM_FORMAT, PARAMS_END,
 };
 
+/* Of what comes as it is committed. */
+static const struct param feed_params[] = {
+	PARAM_HOST,
+	PARAM_GPU,
+	PARAM_UUID,
+	PARAM_METRIC,
+	{"since", "What was committed after this revision first",
+	 "{\"type\":\"integer\",\"minimum\":0}", false},
+	{"deflate", "permessage-deflate may be agreed on", "{\"type\":\"boolean\"}", false},
+	PARAMS_END,
+};
+
 /* ---- the table ------------------------------------------------------------------------------- */
 
 #define ROWS_TYPES                                                                                 \
@@ -194,9 +206,19 @@ const struct route routes[] = {
 		.summary = "The tree: a file's bytes, or a folder's entries",
 	},
 	{
+		.pattern = "/api/v1/stream",
+		.methods = METHOD_GET,
+		.flags = ROUTE_ENDLESS,
+		.handle = handle_stream,
+		.params = feed_params,
+		.types = "text/event-stream",
+		.summary = "Rows as they are committed, as server-sent events",
+	},
+	{
 		.pattern = "/api/v1/ws/telemetry",
 		.methods = METHOD_GET,
 		.handle = handle_websocket,
+		.params = feed_params,
 		.types = "",
 		.summary = "Rows as they are committed, as a WebSocket",
 	},

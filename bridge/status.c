@@ -1,8 +1,10 @@
 /* What speaks of the whole: /api/v1/metrics, /api/v1/queue, /metrics. */
 #include "conns.h"
+#include "feed.h"
 #include "handlers.h"
 #include "render.h"
 #include "stats.h"
+#include "ws.h"
 #include "work.h"
 
 #define TEXT_MAX ((size_t)1 << 30)
@@ -109,6 +111,18 @@ static void add_tree(struct strbuf *out, struct tree *t)
 		  (uint64_t)tree_revision(t));
 }
 
+static void add_feed(struct strbuf *b, struct gateway *g)
+{
+	struct feed_stats s;
+
+	feed_stats(g->feed, &s);
+	add_gauge(b, "gputel_websocket_clients", "WebSockets that are open.",
+		  g->ws ? ws_count(g->ws) : 0);
+	add_gauge(b, "gputel_feed_subscribers", "WebSockets and event streams.", s.subscribers);
+	add_gauge(b, "gputel_feed_events", "Commits that are kept for subscribers.", s.ring_events);
+	add_gauge(b, "gputel_feed_bytes", "What they take.", s.ring_bytes);
+}
+
 void handle_own_metrics(struct request *q, struct answer *a)
 {
 	struct gateway *g = q->gateway;
@@ -124,6 +138,7 @@ void handle_own_metrics(struct request *q, struct answer *a)
 	add_gauge(&b, "gputel_http_jobs_waiting", "Requests that wait for a thread.",
 		  pool_waiting(g->pool));
 	add_gauge(&b, "gputel_etcd_up", "Whether etcd answers.", etcd_is_up(g->etcd, NULL));
+	add_feed(&b, g);
 	add_tree(&b, g->tree);
 	answer_header(a, "Cache-Control", "no-store");
 	answer_bytes(a, PROM, &b);

@@ -40,7 +40,7 @@ void principal_unref(struct principal *p)
 	free(p);
 }
 
-static struct principal *principal_ref(struct principal *p)
+struct principal *principal_ref(struct principal *p)
 {
 	__atomic_add_fetch(&p->refs, 1, __ATOMIC_RELAXED);
 	return p;

@@ -21,6 +21,7 @@ struct principal {
 	char *hosts; /* globs, separated by ','; NULL: all */
 };
 
+struct principal *principal_ref(struct principal *p);
 void principal_unref(struct principal *p); /* NULL is fine */
 /* p NULL (no tokens are set): everything. host: encoded. */
 bool principal_may_read(const struct principal *p, const char *host);

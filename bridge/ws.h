@@ -1,9 +1,10 @@
 /* WebSockets by libwebsockets (ws.c, its one includer): one thread of its own.
  *
- * A connection comes with the head of its upgrade request unread in the socket. libwebsockets
- * adopts descriptors on its own thread only (lws_adopt_socket_vhost after lws_cancel_service), and
- * reports no peer for an end of a socketpair, so the peer is kept by descriptor. Token, rate limit
- * and origin are checked with tokens.h, limit.h and cors.h, as for REST. */
+ * A connection comes with the head of its upgrade request unread in the socket. It has been let in
+ * by then (upgrade.h), so libwebsockets only shakes hands. It adopts descriptors on its own thread
+ * only (lws_adopt_socket_vhost after lws_cancel_service).
+ *
+ * A client that takes no frames is cut off (subscriber.h); one that answers no ping, closed. */
 #ifndef GPUTEL_BRIDGE_WS_H
 #define GPUTEL_BRIDGE_WS_H
 
@@ -12,10 +13,16 @@
 
 struct ws;
 
+/* After the feed has been started. */
 int ws_start(struct ws **ret, struct gateway *g, struct err *e) must_check;
-/* Takes the descriptor over; from any thread, does not wait. */
-void ws_adopt(struct ws *w, int fd, const struct peer *peer);
-/* Closes all with 1001 and ends the thread. NULL is fine. */
+/* Takes the descriptor over where its request may become a WebSocket; from any thread, does not
+ * wait. False: it is refused, and still the caller's, for libmicrohttpd to say why. */
+bool ws_adopt(struct ws *w, int fd, const struct peer *peer);
+bool ws_has_room(struct ws *w);
+size_t ws_count(struct ws *w);
+/* Closes all with 1001, and who comes later. */
+void ws_end(struct ws *w);
+/* And ends the thread; before feed_stop. NULL is fine. */
 void ws_stop(struct ws *w);
 
 #endif

@@ -1,0 +1,29 @@
+/* Whether a request may become a WebSocket. It is asked twice: of the head that accept.c has peeked
+ * at, before libwebsockets gets the connection (ws.c); and, where that said no, of the request that
+ * libmicrohttpd then reads, whose answer says why (handle_websocket). So every refusal is
+ * problem+json, and libwebsockets sees none. */
+#ifndef GPUTEL_BRIDGE_UPGRADE_H
+#define GPUTEL_BRIDGE_UPGRADE_H
+
+#include "answer.h"
+#include "filter.h"
+
+/* What a connection that may be upgraded has asked for. */
+struct opening {
+	struct principal *who; /* NULL: no tokens are set */
+	struct peer peer;
+	struct filter filter;
+	bool has_filter;
+	int64_t since; /* SINCE_NOW: none */
+	bool deflate;  /* permessage-deflate may be agreed on */
+};
+
+/* The head of a request, whole. NULL: it is refused. */
+struct opening *opening_of(struct gateway *g, struct slice head, const struct peer *peer);
+void opening_free(struct opening *o); /* NULL is fine */
+
+/* The arguments host, gpu, uuid, metric and since (Last-Event-ID counts as since) of a request for
+ * rows as they come. False: answered. */
+bool opening_parse(struct opening *o, struct request *q, struct answer *a);
+
+#endif
