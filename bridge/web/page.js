@@ -334,35 +334,31 @@ class Feed {
 		const token = sessionStorage.getItem(TOKEN);
 		const url = new URL('/api/v1/ws/telemetry', location.href);
 		url.protocol = url.protocol.replace('http', 'ws');
-		if (!this.rev) {
-			url.searchParams.set('host', literal(this.gpu.hostname));
-			url.searchParams.set('gpu', literal(this.gpu.gpu_id));
-		}
+		url.searchParams.set('host', literal(this.gpu.hostname));
+		url.searchParams.set('gpu', literal(this.gpu.gpu_id));
+		if (this.rev)
+			url.searchParams.set('since', this.rev);
 		this.socket = new WebSocket(url, token ? ['gputel', `bearer.${token}`] : ['gputel']);
 		this.socket.onmessage = m => this.take(JSON.parse(m.data));
 		this.socket.onclose = () => this.closed();
 	}
 
 	take(frame) {
-		if (frame.rev !== undefined && !frame.rows)
-			this.opened();
 		if (frame.rows)
 			frame.rows.forEach(addRow);
-		if (frame.rev !== undefined && !frame.more)
-			this.rev = Math.max(this.rev, frame.rev);
+		else if (frame.rev !== undefined)
+			this.opened();
+		// Where the first frame stands all before is not yet here: what since asks for follows it.
+		if (frame.rev !== undefined && !frame.more && (frame.rows || !this.rev))
+			this.rev = frame.rev;
 		draw();
 	}
 
-	// The first frame of a connection.
+	// The first frame of a connection says from where on it is live.
 	opened() {
 		this.wait = RETRY_MS[0];
 		$('link').className = 'on';
 		$('link').textContent = 'live';
-		if (this.rev)
-			this.socket.send(JSON.stringify({
-				op: 'subscribe', id: 'gpu', host: literal(this.gpu.hostname),
-				gpu: literal(this.gpu.gpu_id), since: this.rev,
-			}));
 	}
 
 	closed() {
