@@ -58,6 +58,7 @@ def test_the_fleet_is_seen_and_a_gpu_opens_in_live_charts_by_keyboard(page, requ
     assert (page.folder / "page.png").stat().st_size > 20_000
     page.press("Escape")
     page.until("document.getElementById('gpu').hidden")
+    assert page.value("document.getElementById('sign-in').offsetHeight") == 0
     assert not page.faults
 
 
