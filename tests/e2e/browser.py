@@ -3,7 +3,9 @@ import asyncio
 import base64
 import itertools
 import json
+import os
 import shutil
+import signal
 import subprocess
 import urllib.request
 
@@ -79,6 +81,6 @@ class Browser:
 
     def close(self):
         self.loop.run_until_complete(self.socket.close())
-        self.process.kill()
+        os.killpg(self.process.pid, signal.SIGKILL)  # and its helpers
         self.process.wait()
         self.loop.close()
