@@ -10,6 +10,7 @@
 #include "mountpoint.h"
 #include "notify.h"
 #include "ops.h"
+#include "prune.h"
 #include "recording.h"
 #include "service.h"
 #include "supervise.h"
@@ -36,6 +37,7 @@ struct program {
 	struct fuse_session *session;
 	struct toucher *toucher;
 	struct notifier *notifier;
+	struct pruner *pruner;
 	struct watchdog *watchdog;
 	struct fs fs;
 };
@@ -310,8 +312,10 @@ static int open_session(struct program *p, struct err *e)
 	if (r == 0 && p->toucher)
 		toucher_attach(p->toucher, p->mountpoint.path, p->mountpoint.device,
 			       mount_options_restrict(&p->options));
-	if (r == 0)
+	if (r == 0) {
 		p->watchdog = watchdog_start(&p->mountpoint);
+		p->pruner = pruner_start(p->fs.inodes, p->session, wake_files, p);
+	}
 	return r;
 }
 
@@ -359,6 +363,7 @@ static void release(struct program *p)
 		etcd_cancel(p->etcd);
 	daemon_stop(); /* for whoever waits in between */
 	watchdog_stop(p->watchdog);
+	pruner_stop(p->pruner);
 	heir_release(&p->heir);
 	notifier_stop(p->notifier);
 	events_stop(p->fs.events);

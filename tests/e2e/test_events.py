@@ -247,3 +247,81 @@ def test_who_opens_the_live_log_again_and_again_always_finds_it(system, tmp_path
     print(f"{next(opens)} opens over 59 changes of the segment")
     assert (missing, other) == ([], [])
     assert created == sorted(mount.names(f"{GPU}/history"))[1:], "each told of once"
+
+
+# ---- what it costs ----------------------------------------------------------------------------------
+
+@pytest.mark.soak
+@pytest.mark.skipif(not os.environ.get("GPUTEL_SOAK"), reason="waits for a minute: make soak")
+def test_what_nobody_holds_is_not_touched_after_a_minute(feed, system):
+    """The watched file is told of on and on; the kernel forgets the rest, and the toucher rests from it."""
+    names = [f"M{i}" for i in range(200)]
+    feed([row(0, 0, metric=m) for m in names])
+    mount = system.mount()
+    for m in names:
+        os.stat(mount / f"{GPU}/metrics/{m}")
+    watch = Watch(mount / f"{GPU}/metrics/M7")
+    daemon = children(mount.process.pid)
+    trace = system.folder / "trace"
+
+    def touched(seconds, value):
+        strace = subprocess.Popen(["strace", "-e", "trace=utimensat", "-o", trace, "-p", str(daemon[0])],
+                                  stderr=subprocess.DEVNULL)
+        wait_until(lambda: trace.exists(), 10, "strace is there")
+        time.sleep(0.3)
+        feed([row(seconds, value, metric=m) for m in names])
+        watch.wait("MODIFY")
+        time.sleep(0.5)
+        strace.terminate()
+        strace.wait()
+        watch.clear()
+        return len(re.findall("metrics/", trace.read_text()))
+    assert touched(1, 1) == 200
+    time.sleep(75)
+    assert touched(2, 2) < 10, "only what is watched"
+    assert mount.read(f"{GPU}/metrics/M9") == "2\n"
+
+
+def percentile(values, share):
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
+def test_how_soon_500_watched_files_that_change_at_once_are_told_of(system, tmp_path):
+    """From the commit's first visible byte to each file's event."""
+    system.collector()
+    metrics, gpus = 25, 20
+
+    def rows(second):
+        return [row(second, second * 1000 + m, metric=f"M{m:02d}", gpu=str(g)) for g in range(gpus) for m in range(metrics)]
+    system.stream("--csv", write_csv(tmp_path / "0.csv", rows(0)), "--wait")
+    mount = system.mount()
+    wait_until(lambda: len(mount.gpus()) == gpus, 10, "all GPUs")
+    watch = Watch(*(mount / f"host-1/{g}/metrics/M{m:02d}" for g in range(gpus) for m in range(metrics)))
+    last = os.open(mount / f"host-1/{gpus - 1}/metrics/M{metrics - 1:02d}", os.O_RDONLY)
+    delays = []
+    for second in range(1, 6):
+        visible, stop = [], threading.Event()
+
+        def look():
+            before = os.pread(last, 100, 0)
+            while not stop.is_set():
+                if os.pread(last, 100, 0) != before:
+                    visible.append(time.monotonic())
+                    return
+                time.sleep(0.0005)
+        looker = threading.Thread(target=look)
+        looker.start()
+        watch.clear()
+        streamer = system.start("streamer", "--csv", write_csv(tmp_path / f"{second}.csv", rows(second)), "--wait")
+        end = time.monotonic() + 20 * SLOW
+        while len({p for p, kind, _, _ in watch.seen if kind == "MODIFY"}) < metrics * gpus and time.monotonic() < end:
+            watch.read(0.05)
+        stop.set()
+        looker.join()
+        assert streamer.wait() == 0
+        assert len({p for p, kind, _, _ in watch.seen}) == metrics * gpus
+        delays += [max(0, when - visible[0]) for _, _, _, when in watch.seen]
+    p50, p99 = (1000 * percentile(delays, share) for share in (0.5, 0.99))
+    print(f"IN_MODIFY of 500 watched files that change at once: p50 {p50:.1f} ms, p99 {p99:.1f} ms")
+    assert p99 < 2000 * SLOW
+    os.close(last)
