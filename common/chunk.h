@@ -28,14 +28,17 @@
  *	number time        in units, less the time before (at first less max)
  *	number digits      of the fraction, less those before (at first less 0)
  *	bit    ahead       it lay more than 10 minutes ahead of `stored`
- *	number row         counted from first_seq, less the row before and 1 (at first less rows -
- *n) number attribution less the one before (at first less the last of the table) text   value The
- *body's series indexes count these entries. A fresh chunk has no commits: its one revision is its
- *key's create revision. The table of a merged chunk covers all its rows, in their order; revisions
- *do not fall. Commits older than CHUNK_COMMITS_NS are folded so that the table stays small: an
- *entry that has the same revision as the one behind it stands for rows of several older commits, of
- *which only is known that they are of an earlier revision. Where a series has its latest row no
- *entry is folded over it, so that the revision of each latest is what it always was.
+ *	number row         counted from first_seq, less the row before and 1 (at first: rows - n)
+ *	number attribution less the one before (at first less the last of the table)
+ *	text   value
+ * The body's series indexes count these entries.
+ *
+ * A fresh chunk has no commits: its one revision is its key's create revision. The table of a
+ * merged chunk covers all its rows, in their order; revisions do not fall. Commits older than
+ * CHUNK_COMMITS_NS are folded so that the table stays small: an entry that has the same revision as
+ * the one behind it stands for rows of several older commits, of which only is known that they are
+ * of an earlier revision. Where a series has its latest row no entry is folded over it, so that the
+ * revision of each latest is what it always was.
  *
  * Body: columns.h, in the data key if it takes at most CHUNK_INLINE_MAX, else under the body key.
  * Its hints are min and the values of the series entries: a chunk of one scrape, whose values are

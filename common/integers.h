@@ -14,8 +14,8 @@
 
 #include "number_coder.h"
 
-/* Shared by the runs of a stream. Short runs share the model of differences too; the others start
- * one of their own, because what one column does says little of the next. */
+/* Shared by the runs of a stream. Runs of at most 16 integers share the model of differences too;
+ * the others start one of their own, because what one column does says little of the next. */
 struct integers_model {
 	struct bit predictor[4];
 	struct number_model first, step, constant, shared, own;

@@ -1,12 +1,17 @@
 /* Integers and short texts through a range coder, with models that learn their sizes.
  *
- * A number is the bit length of its magnitude (0-30, or 31 and 6 raw bits for 31-64), its sign, the
- * three bits below the leading one, and the rest as it is. The length is predicted from that of the
- * number before it in the same model, so that quiet and busy times of a series have prices of their
- * own; a fresh model expects it to stay about the same (chances fall by 0.7 a step), which is what
- * a column of a hundred values would otherwise spend a tenth of its bits on finding out.
+ * A number is the length of its magnitude in bits, its sign, the three bits below the leading one,
+ * and the rest as it is. The length is predicted from that of the number before it in the same
+ * model, so that quiet and busy times of a series have prices of their own; a fresh model expects
+ * it to stay about the same (chances fall by 0.7 a step), which is what a column of a hundred
+ * values would otherwise spend some percent of its bits on finding out.
  *
- * A text is one bit, then a decimal's scale and mantissa, or length and bytes. */
+ * In the stream, L being the length (0 to 64):
+ *	number  tree of 6 bits: min(L, 63), in the context of the length before. If it is not 0:
+ *	        bit, by L: negative. If it is 63, raw 1 bit: L - 63. Tree of min(L - 1, 3)
+ *	        bits, by L: those below the leading one. Raw: the other bits.
+ *	text    bit: it is a decimal (scaled.h). If so, tree of 5 bits: scale, number: mantissa.
+ *	        Else number: length, and a tree of 8 bits for each byte. */
 #ifndef GPUTEL_NUMBER_CODER_H
 #define GPUTEL_NUMBER_CODER_H
 

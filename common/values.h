@@ -1,28 +1,34 @@
 /* The values of one series after the other: texts in, the same texts out (part of columns.h).
  *
  * A column's mode is what fits it best:
- *	SAME        all are the hint, which both sides have: nothing is stored
- *	CONSTANT    one text
- *	DECIMAL     integers at one scale (integers.h), for most of the texts; the others as
- *exceptions DICTIONARY  distinct texts in order of appearance, and an index for each LITERAL text
- *after text A DECIMAL column may be stored as what is left over an earlier one of the same length:
- *x - y or x + y (FB_FREE = C - FB_USED leaves a constant).
+ *	0 SAME        all are the hint, which both sides have: nothing is stored
+ *	1 CONSTANT    one text
+ *	2 DECIMAL     integers at one scale (integers.h); texts that are none are exceptions
+ *	3 DICTIONARY  distinct texts in order of appearance, and an index for each row
+ *	4 LITERAL     text after text
+ * A DECIMAL column may be stored as what is left over an earlier one of the same length: x - y or
+ * x + y (FB_FREE = C - FB_USED leaves a constant).
  *
  * In the stream: mode (tree of 3 bits), then
  *	CONSTANT    text
- *	DECIMAL     scale (tree of 5), trimmed? (1 bit: texts end before the zeros of their
- *fraction; else all have scale fraction digits), reference (number: how many DECIMAL columns back,
- *0: none; a bit of its own says plus), integers, exceptions: (1, number: rows since the one before,
- *text)…, 0. In the place of an exception the integer before it stands. DICTIONARY  number of texts,
- *texts, indexes as numbers LITERAL     texts */
+ *	DECIMAL     scale (tree of 5 bits), trimmed (bit), reference (number: how many DECIMAL
+ *	            columns back, 0: none), if there is one plus (bit: it is x + y that is left),
+ *	            integers, exceptions, each a text
+ *	DICTIONARY  number of texts, texts, a number each: index
+ *	LITERAL     texts
+ * Texts of a trimmed column end before the zeros of their fraction, in others all have `scale`
+ * digits. Where an exception stands the integer is that of the row before. The hint is the integer
+ * of the column's hint, or 0 if that is in another style.
+ *
+ * Exceptions, here and in columns.h: bit 1, number: rows since the one before, what it is, ...,
+ * bit 0. */
 #ifndef GPUTEL_VALUES_H
 #define GPUTEL_VALUES_H
 
 #include "columns.h"
 #include "integers.h"
 
-/* Positions that are not as predicted: (1, gap, …)…, 0. The writer of a column says what follows.
- */
+/* Rows that are not as predicted. What it is instead is up to the writer of the column. */
 struct exceptions {
 	struct bit more;
 	struct number_model gap, value;
@@ -44,7 +50,8 @@ struct value_column {
 	int64_t hint;
 };
 
-/* The state that the columns of a stream share, on either side. */
+/* The state that the columns of a stream share, on either side: the models that a stream has, each
+ * by the name of what it is of, and the columns so far. */
 struct values_codec {
 	struct bit mode[8], scale[32], is_trimmed, is_plus;
 	struct text_model text;
