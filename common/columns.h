@@ -15,7 +15,7 @@
  * Why a range coder and no general compressor: on 16 metrics of two busy GPUs at 100 ms, zstd -3
  * over varints of differences took 1.76 bytes a row in chunks of 10,000, all included; this takes
  * 1.46, sealed 1.42. On a million generated rows (10 metrics, random walks) 0.63 and 0.41. It
- * encodes as fast, and decodes 10 million rows a second and core, which is two thirds of that.
+ * encodes as fast, and decodes 7 to 12 million rows a second and core, two thirds of that.
  * `make bench-columns` measures it on any CSV.
  *
  * Layout, version 1 (varints are LEB128; number, tree, raw and text as in number_coder.h):
