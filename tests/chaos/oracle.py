@@ -80,25 +80,25 @@ class Header:
     def skip(self, n):
         self.at += n
 
-    def skip_text(self):
-        self.skip(self.varint())
+    def skip_name(self):
+        n = self.varint()
+        self.skip(16 if n in (1, 2) else max(0, n - 3))
 
 
 def decode_chunk(data):
+    """Up to the series, which follow the commits."""
     if data[:4] != b"gtc\1":
         raise ValueError(f"a chunk begins with {data[:4]!r}")
     flags, h = data[4], Header(data, 21)
-    segment, first, rows, csv_bytes, least, greatest, stored = (h.varint() for _ in range(7))
+    segment, first, rows, csv_bytes = (h.varint() for _ in range(4))
+    unit = 10 ** data[h.at]
+    h.skip(1)
+    least = h.varint() * unit
+    greatest = least + h.varint() * unit
+    stored = h.varint()
     for _ in range(h.varint()):  # attributions
         for _ in range(4):
-            h.skip_text()
-    for _ in range(h.varint()):  # series: id, time, digits, row, attribution, value
-        h.varint()
-        h.varint()
-        h.skip(1)
-        h.varint()
-        h.varint()
-        h.skip_text()
+            h.skip_name()
     commits, revision = [], 0
     for _ in range(h.varint()):
         revision += h.varint()
