@@ -64,26 +64,33 @@ static bool removes(enum change_kind kind)
 	       kind == CHANGE_SEGMENT_REMOVED || kind == CHANGE_SERIES_REMOVED;
 }
 
-/* On the feeding thread. A folder goes with its last entry, so parents are told of removals too. */
+/* A folder goes with its last entry, so parents are told of removals too. */
+static void tell_change(struct notifier *n, const struct change *c)
+{
+	char key[2 * NAME_MAX_ENCODED + 2];
+	bool removed = removes(c->kind);
+
+	tell(n, c->host, removed);
+	if (!c->gpu)
+		return;
+	snprintf(key, sizeof(key), "%s/%s", c->host, c->gpu);
+	tell(n, key, removed);
+}
+
+/* On the feeding thread, which may go on when inodes are gone already. */
 static void on_changes(int64_t revision, const struct change *c, size_t count, void *arg)
 {
 	struct notifier *n = arg;
-	char key[2 * NAME_MAX_ENCODED + 2];
 
 	pthread_mutex_lock(&n->lock);
-	tell(n, "", false);
-	for (size_t i = 0; i < count; i++) {
-		bool removed = removes(c[i].kind);
-
-		tell(n, c[i].host, removed);
-		if (!c[i].gpu)
-			continue;
-		snprintf(key, sizeof(key), "%s/%s", c[i].host, c[i].gpu);
-		tell(n, key, removed);
+	if (!n->stopping) {
+		tell(n, "", false);
+		for (size_t i = 0; i < count; i++)
+			tell_change(n, &c[i]);
+		touches_collect(&n->touches, n->inodes, c, count);
+		n->revision = revision;
+		pthread_cond_signal(&n->wake);
 	}
-	touches_collect(&n->touches, n->inodes, c, count);
-	n->revision = revision;
-	pthread_cond_signal(&n->wake);
 	pthread_mutex_unlock(&n->lock);
 }
 

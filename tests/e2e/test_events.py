@@ -2,6 +2,7 @@
 import itertools
 import os
 import re
+import signal
 import subprocess
 import threading
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from inotify import Watch
-from lib import SLOW, mounts_at, wait_until
+from lib import BIN, SLOW, Process, mounts_at, wait_until
 from rows import at, fleet, nanoseconds, row, segment_file, write_csv
 from test_fs_ops import NOBODY, as_user, error_of, open_folder, writings  # noqa: F401 (a fixture)
 
@@ -101,6 +102,35 @@ def test_what_goes_is_told_of_in_its_folder_and_to_itself(feed, system):
     unseen.wait("DELETE", "0")
     unseen.wait("DELETE_SELF")
     wait_until(lambda: mount.gpus() == {"host-1/1"}, 10, "one GPU is left")
+
+
+def test_a_mount_made_without_rights_tells_too(feed, system, open_folder):  # noqa: F811
+    """Through fusermount3, and by the mount's path instead of a clone."""
+    if as_user(NOBODY, lambda: os.access("/dev/fuse", os.R_OK | os.W_OK)) != "True":
+        pytest.skip("/dev/fuse is root's alone here")
+    feed([row(0)])
+    os.chown(open_folder, NOBODY, NOBODY)
+    user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    out = system.folder / "events"
+    fs = Process("fs-nobody", [*user, BIN / "gputel-fs", "-f", open_folder], system.base_env, system.folder)
+    system.processes.append(fs)
+    wait_until(lambda: mounts_at(open_folder), 10, "the mount appears")
+    folders = [open_folder, open_folder / GPU / "metrics", open_folder / GPU / "history"]
+    with open(out, "wb") as f:
+        watcher = subprocess.Popen([*user, "inotifywait", "-m", "-q", "--format", "%e %f", "-e", "modify,create,delete",
+                                    *folders], stdout=f)
+    try:
+        wait_until(lambda: Path(f"/proc/{watcher.pid}/fdinfo/3").read_text().count("inotify wd") == 3, 10, "watches")
+        feed([row(1, 2), row(3601, 3, metric="B"), row(2, 1, host="host-2")])
+        for event in ("MODIFY DCGM_FI_DEV_GPU_UTIL", "CREATE B", f"CREATE {segment_file(at(3601))}",
+                      "CREATE,ISDIR host-2", f"MODIFY {segment_file(at(0))}"):
+            wait_until(lambda: event in out.read_text().splitlines(), 10, event)
+    finally:
+        watcher.kill()
+        watcher.wait()
+    fs.send(signal.SIGTERM)
+    assert fs.wait(20) == 0
+    assert not mounts_at(open_folder)
 
 
 # ---- while very much changes ------------------------------------------------------------------------
@@ -286,10 +316,10 @@ def percentile(values, share):
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
-def test_how_soon_500_watched_files_that_change_at_once_are_told_of(system, tmp_path):
+@pytest.mark.parametrize("gpus, metrics", [(20, 25), (247, 15)])
+def test_how_soon_watched_values_that_change_at_once_are_told_of(system, tmp_path, gpus, metrics):
     """From the commit's first visible byte to each file's event."""
     system.collector()
-    metrics, gpus = 25, 20
 
     def rows(second):
         return [row(second, second * 1000 + m, metric=f"M{m:02d}", gpu=str(g)) for g in range(gpus) for m in range(metrics)]
@@ -322,6 +352,6 @@ def test_how_soon_500_watched_files_that_change_at_once_are_told_of(system, tmp_
         assert len({p for p, kind, _, _ in watch.seen}) == metrics * gpus
         delays += [max(0, when - visible[0]) for _, _, _, when in watch.seen]
     p50, p99 = (1000 * percentile(delays, share) for share in (0.5, 0.99))
-    print(f"IN_MODIFY of 500 watched files that change at once: p50 {p50:.1f} ms, p99 {p99:.1f} ms")
-    assert p99 < 2000 * SLOW
+    print(f"IN_MODIFY of {gpus * metrics} watched files that change at once: p50 {p50:.1f} ms, p99 {p99:.1f} ms")
+    assert p99 < 5000 * SLOW
     os.close(last)
