@@ -1,6 +1,7 @@
 #include "file.h"
 
 #include "entry.h"
+#include "notify.h"
 #include "strbuf.h"
 
 #include <linux/fuse.h>
@@ -63,14 +64,15 @@ static void snapshot_unref(struct snapshot *s)
 	free(s);
 }
 
-static int snapshot_take(struct tree *tree, struct node *node, struct snapshot **ret)
+static int snapshot_take(struct tree *tree, struct node *node, struct snapshot **ret,
+			 struct attr *ret_attr)
 {
 	struct snapshot *s = xcalloc(1, sizeof(*s));
 	int r;
 
 	s->refs = 1;
 	strbuf_init(&s->bytes, SNAPSHOT_MAX);
-	r = tree_snapshot(tree, node, &s->bytes, NULL);
+	r = tree_snapshot(tree, node, &s->bytes, ret_attr);
 	if (r >= 0)
 		r = s->bytes.err;
 	if (r < 0)
@@ -296,12 +298,16 @@ static int continue_in(const struct file *f, struct snapshot *fresh, int64_t off
 /* The snapshot that a read at offset is answered from, as a reference. */
 static int choose(struct file *f, int64_t offset, struct snapshot **ret)
 {
+	const struct files_sources *from = &f->files->from;
 	struct snapshot *fresh = NULL;
+	struct attr a;
 	int r = 0;
 
 	pthread_mutex_lock(&f->lock);
 	if (offset == 0 || !f->snapshot)
-		r = snapshot_take(f->files->from.tree, f->inode->node, &fresh);
+		r = snapshot_take(from->tree, f->inode->node, &fresh, &a);
+	if (r == 0 && fresh)
+		notify_ahead(from->session, f->inode, &a);
 	if (r == 0 && fresh && offset > 0)
 		r = continue_in(f, fresh, offset);
 	if (r < 0)
@@ -382,7 +388,7 @@ static unsigned ready_snapshot(struct file *f)
 {
 	struct snapshot *now = NULL;
 	bool differs;
-	int r = snapshot_take(f->files->from.tree, f->inode->node, &now);
+	int r = snapshot_take(f->files->from.tree, f->inode->node, &now, NULL);
 
 	if (r < 0)
 		return POLL_READ | POLLERR;

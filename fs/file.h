@@ -29,6 +29,7 @@ struct file;
 /* What open files read from; all borrowed. */
 struct files_sources {
 	struct tree *tree;
+	struct fuse_session *session;
 	struct inode_table *inodes;
 	struct row_reads *reads;
 	struct streams *streams;

@@ -215,7 +215,7 @@ struct inode *inode_add(struct inode_table *t, uint64_t parent, char *path, stru
 	i->content = a->content;
 	if (key)
 		group_add(group_take(t, key), i);
-	i->pushed = key && (i->type == NODE_DIR || i->content == CONTENT_ROWS);
+	i->pushed = key && i->type != NODE_LINK;
 	i->entry_timeout = MAX(entry_timeout(i), (double)a->keep_ms / 1e3);
 	free(key);
 	map_put(&t->by_ino, &i->ino, sizeof(i->ino), i);
@@ -418,8 +418,17 @@ size_t inode_idle(struct inode_table *t, int64_t idle_ms, bool files_only, uint6
 /* ---- attributes -------------------------------------------------------------------------------
  */
 
+/* For how many seconds attributes hold if no commit comes. */
+static double stays_s(const struct attr *a, int64_t now_ns)
+{
+	if (a->until_ns == INT64_MAX)
+		return INODE_CACHED_S;
+	return MAX(0, (double)(a->until_ns - now_ns) / NS_PER_SEC);
+}
+
 int inode_attr(struct inode_table *t, struct inode *i, struct attr *ret, double *ret_timeout)
 {
+	int64_t now_ns = wall_now_ns();
 	int r = 0;
 
 	if (!i->pushed) {
@@ -428,12 +437,12 @@ int inode_attr(struct inode_table *t, struct inode *i, struct attr *ret, double 
 		return r;
 	}
 	pthread_mutex_lock(&i->lock);
-	if (!i->has_shown)
+	if (!i->has_shown || now_ns >= i->shown.until_ns)
 		r = tree_attr(t->tree, i->node, &i->shown);
 	if (r == 0) {
 		i->has_shown = true;
 		*ret = i->shown;
-		*ret_timeout = i->publishing ? 0 : INODE_CACHED_S;
+		*ret_timeout = i->publishing ? 0 : stays_s(ret, now_ns);
 	}
 	pthread_mutex_unlock(&i->lock);
 	return r;
@@ -494,11 +503,22 @@ enum inode_change inode_publish_begin(struct inode_table *t, struct inode *i, bo
 		else if (r == 0 && i->has_shown && !looks_same(&i->shown, &now))
 			change = INODE_CHANGED;
 		i->gone = i->gone || change == INODE_GONE;
-		i->publishing = change != INODE_SAME;
+		i->publishing += change != INODE_SAME;
 		*ret_old_size = i->has_shown ? i->shown.size : 0;
 	}
 	pthread_mutex_unlock(&i->lock);
 	return change;
+}
+
+bool inode_publish_ahead(struct inode *i, const struct attr *now)
+{
+	bool differs;
+
+	pthread_mutex_lock(&i->lock);
+	differs = i->has_shown && !looks_same(&i->shown, now);
+	i->publishing += differs;
+	pthread_mutex_unlock(&i->lock);
+	return differs;
 }
 
 bool inode_is_known(struct inode_table *t, struct inode *i)
@@ -514,6 +534,7 @@ bool inode_is_known(struct inode_table *t, struct inode *i)
 void inode_publish_end(struct inode *i)
 {
 	pthread_mutex_lock(&i->lock);
-	i->has_shown = i->publishing = false;
+	i->has_shown = false;
+	i->publishing--;
 	pthread_mutex_unlock(&i->lock);
 }

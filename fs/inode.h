@@ -1,10 +1,10 @@
 /* What the kernel knows: one inode per node id that it holds, with its lookup count, and what it
  * may be keeping of that inode's attributes.
  *
- * Attributes of folders and row files are cached by the kernel and pushed. For that to be exact,
+ * Attributes of what belongs to hosts are cached by the kernel and pushed. For that to be exact,
  * everything that the mount says of such a file comes from one *shown* version: the attributes that
- * were given last. While they are shown, attributes and reads answer from them, also when the tree
- * is ahead already; the notifier (notify.h) moves on:
+ * were given last. While they are shown, attributes and reads of row files answer from them, also
+ * when the tree is ahead already; the notifier (notify.h) moves on:
  *
  *	1 mark		inode_publish_begin: answers carry timeout 0 from now on
  *	2 invalidate	the kernel drops what it has; an attribute answer that it is waiting for was
@@ -14,10 +14,14 @@
  *	3 switch	inode_publish_end: nothing is shown; the next question takes the tree's
  *			newest
  *
- * What is not shown costs nothing: the kernel has no attributes of it. Values, latest.* and links
- * are rendered anew for each question and are not cached at all; some of them change with time
- * alone. A cached name that has vanished without a push mends itself, because the tree
- * answers ESTALE, upon which the kernel looks the path up again.
+ * Values, latest.* and whatever else is rendered whole is read as it is in the tree. Whoever is
+ * given such a content while an older version is shown publishes it first, in the same steps, so
+ * that nobody finds the size of before beside it. Of those that change with time alone (state,
+ * *.prom) attributes hold until then.
+ *
+ * What is not shown costs nothing: the kernel has no attributes of it. Those of links and of what
+ * belongs to no host are not cached. A cached name that has vanished without a push mends itself,
+ * because the tree answers ESTALE, upon which the kernel looks the path up again.
  *
  * Paths are of the mount's root, without a slash in front; the root's is "". Only what the kernel
  * knows can be watched, for a watch keeps its inode; so paths also say where an event is worth its
@@ -64,7 +68,8 @@ struct inode {
 
 	pthread_mutex_t lock;
 	/* Under lock. */
-	bool has_shown, publishing, gone;
+	bool has_shown, gone;
+	uint32_t publishing; /* how many are about to publish it */
 	struct attr shown;
 };
 
@@ -111,7 +116,7 @@ int inode_attr(struct inode_table *t, struct inode *i, struct attr *ret,
 /* How far a row file may be read: the size shown; INT64_MAX where nothing is shown. */
 int64_t inode_read_limit(struct inode *i);
 
-/* ---- publishing: by the notifier's thread only ------------------------------------------------
+/* ---- publishing: by the notifier's thread, and by readers where it says so ---------------------
  */
 
 /* References to all inodes of a group; *ret is to be freed. */
@@ -122,6 +127,8 @@ enum inode_change { INODE_SAME, INODE_CHANGED, INODE_GONE };
  * whether it still exists; INODE_GONE is said once. *ret_old_size is the size shown. */
 enum inode_change inode_publish_begin(struct inode_table *t, struct inode *i, bool vanishing,
 				      int64_t *ret_old_size);
+/* Step 1 by a reader of that version, if another is shown. */
+bool inode_publish_ahead(struct inode *i, const struct attr *now);
 /* Whether the kernel holds it or is about to. */
 bool inode_is_known(struct inode_table *t, struct inode *i);
 void inode_publish_end(struct inode *i);

@@ -250,6 +250,7 @@ static int open_sources(struct program *p, struct err *e)
 	if (!fs->streams || !fs->waits)
 		return err_set(e, -EAGAIN, "no threads for readers that wait");
 	files_set_sources(fs->files, &(struct files_sources){.tree = fs->tree,
+							     .session = p->session,
 							     .inodes = fs->inodes,
 							     .reads = fs->reads,
 							     .streams = fs->streams,

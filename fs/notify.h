@@ -18,6 +18,9 @@ struct notifier;
 struct notifier *notifier_start(struct tree *tree, struct inode_table *inodes,
 				struct fuse_session *se, struct events *events,
 				void (*on_published)(void *arg), void *arg);
+/* Before content of a snapshot file is given out, which these attributes belong to: whatever else
+ * is shown of it is not from here on. By any thread, for an inode that the kernel holds. */
+void notify_ahead(struct fuse_session *se, struct inode *i, const struct attr *now);
 /* Ends the thread; the tree may go on telling. NULL is fine. */
 void notifier_stop(struct notifier *n);
 /* When the tree tells nothing any more. NULL is fine. */

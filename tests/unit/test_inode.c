@@ -125,6 +125,7 @@ static void begin(void)
 		nodes[i].refs = 0;
 		nodes[i].vanished = false;
 		nodes[i].attr.size = 100;
+		nodes[i].attr.until_ns = INT64_MAX;
 	}
 	saved = NULL;
 	table = inode_table_new(&the_tree, NULL);
@@ -265,7 +266,7 @@ TEST(a_name_that_does_not_exist_counts_nothing)
 	end();
 }
 
-TEST(only_folders_and_row_files_of_hosts_have_attributes_that_stay)
+TEST(attributes_stay_of_all_that_belongs_to_hosts_but_links)
 {
 	static const struct {
 		uint64_t dir;
@@ -274,7 +275,7 @@ TEST(only_folders_and_row_files_of_hosts_have_attributes_that_stay)
 	} cases[] = {
 		{ROOT, "h", true, true},       {HOST, "0", true, true},
 		{GPU, "history", true, true},  {HISTORY, "s.csv", true, true},
-		{GPU, "uuid", false, true},    {HOST, "latest.csv", false, true},
+		{GPU, "uuid", true, true},     {HOST, "latest.csv", true, true},
 		{ROOT, "README", false, true}, {GPU, "telemetry.csv", false, false},
 		{ROOT, ".meta", false, true},  {META, "status", false, false},
 	};
@@ -316,6 +317,57 @@ TEST(what_is_shown_stays_until_it_is_published)
 	CHECK_EQ_INT(inode_read_limit(i), INT64_MAX);
 	CHECK_EQ_INT(size_answered(i, &timeout), 150);
 	CHECK_EQ_INT(inode_read_limit(i), 150);
+	CHECK(timeout > 0);
+	inode_put(table, i);
+	end();
+}
+
+TEST(attributes_of_what_changes_with_time_hold_until_then)
+{
+	struct inode *i;
+	double timeout;
+
+	begin();
+	inode_put(table, look_up_segment());
+	node_of(VALUE)->attr.until_ns = wall_now_ns() + 30 * NS_PER_SEC;
+	i = look_up(GPU, "uuid", &timeout);
+	CHECK(timeout > 0 && timeout <= 30);
+	inode_put(table, i);
+	end();
+
+	begin();
+	inode_put(table, look_up_segment());
+	node_of(VALUE)->attr.until_ns = wall_now_ns();
+	i = look_up(GPU, "uuid", &timeout);
+	CHECK(timeout == 0);
+	node_of(VALUE)->attr.size = 150;
+	CHECK_EQ_INT(size_answered(i, &timeout), 150);
+	inode_put(table, i);
+	end();
+}
+
+TEST(a_reader_of_what_is_not_shown_yet_publishes_it_beside_the_notifier)
+{
+	struct inode *i;
+	int64_t old;
+	double timeout;
+
+	begin();
+	inode_put(table, look_up_segment());
+	i = look_up(GPU, "uuid", NULL);
+	CHECK(!inode_publish_ahead(i, &node_of(VALUE)->attr));
+	node_of(VALUE)->attr.size = 150;
+	CHECK(inode_publish_ahead(i, &node_of(VALUE)->attr));
+	CHECK_EQ_INT(inode_publish_begin(table, i, false, &old), INODE_CHANGED);
+	CHECK_EQ_INT(size_answered(i, &timeout), 100);
+	CHECK(timeout == 0);
+
+	inode_publish_end(i);
+	CHECK_EQ_INT(size_answered(i, &timeout), 150);
+	CHECK(timeout == 0);
+	inode_publish_end(i);
+	CHECK(!inode_publish_ahead(i, &node_of(VALUE)->attr));
+	CHECK_EQ_INT(size_answered(i, &timeout), 150);
 	CHECK(timeout > 0);
 	inode_put(table, i);
 	end();
