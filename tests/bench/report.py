@@ -35,6 +35,7 @@ def machine():
 class Report:
     def __init__(self, peer_version, rounds):
         self.peer, self.rounds, self.sections = peer_version, rounds, []
+        self.busy = os.getloadavg()[1]  # by others, before
         self.host_lines, self.fresh_lines = [], []
 
     def load(self, source, loads, memory, etcd):
@@ -85,7 +86,7 @@ class Report:
         peer = f"VictoriaMetrics {self.peer} (Debian)" if self.peer else "no peer installed"
         out = ["# From the CSV file to stored and readable in the mount", "",
                f"`make bench`, {date.today()}: {machine()}; {peer}. Medians of {self.rounds}, the two taking turns; "
-               "exactly once, etcd with fsync.", "", *self.sections]
+               f"exactly once, etcd with fsync. Load average of the machine before: {self.busy:.1f}.", "", *self.sections]
         if self.host_lines:
             out += ["## Cost against the number of hosts", "",
                     "| hosts | rows | rows/s | CPU s per million rows | of it | peak memory, MiB |",

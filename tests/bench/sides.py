@@ -47,7 +47,7 @@ class Load:
         return self.stored_bytes / self.rows
 
 
-def until_quiet(figure, seconds=3, most=2 * MINUTES):
+def until_quiet(figure, seconds=8, most=3 * MINUTES):
     """Waits until figure() has been the same for so long."""
     end, last, since = time.monotonic() + most, figure(), time.monotonic()
     while time.monotonic() - since < seconds and time.monotonic() < end:
