@@ -309,7 +309,7 @@ static int match(struct request *q, const char *pattern, const char *path)
 		pattern += n;
 		path += m;
 	}
-	if (*pattern == '/' && !*path && takes_rest(pattern + 1, strlen(pattern + 1))) {
+	if (*pattern == '/' && !*path && takes_rest(pattern + 1, strcspn(pattern + 1, "/"))) {
 		q->captures[captured] = xstrdup("");
 		return 0;
 	}

@@ -42,6 +42,8 @@ def problem_of(answer):
 def test_an_unknown_path_is_404_and_a_wrong_method_405_with_allow(bridge):
     assert is_problem(bridge.get("/api/v2/gpus"), 404)
     assert is_problem(bridge.get("/api/v1/gpus/"), 404)
+    for above in ("/api", "/api/v1"):
+        assert is_problem(bridge.get(above), 404), "what is above the tree is no folder of it"
     for method in ("POST", "PUT", "DELETE", "PATCH", "BREW"):
         answer = bridge.ask(method, "/api/v1/gpus", data=b"x")
         assert is_problem(answer, 405) and answer.headers["Allow"] == "GET, HEAD, OPTIONS", method
