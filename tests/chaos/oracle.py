@@ -587,7 +587,7 @@ class Witness:
     def watch(self, member, end):
         """True: the end mark was read."""
         where = urlsplit(member.client)
-        connection = http.client.HTTPConnection(where.hostname, where.port, timeout=2)
+        connection = http.client.HTTPConnection(where.hostname, where.port, timeout=5)
         self.pending = []
         try:
             body = {"create_request": {**under(self.prefix), "start_revision": str(self.next)}}

@@ -225,21 +225,21 @@ class Round:
         if self.feeder:
             self.feeder.finish()
         rest = [p for p in self.system.processes if p.name.startswith("streamer")]
-        wait_until(lambda: not any(p.running() for p in rest), 30, "the streamers are done")
+        wait_until(lambda: not any(p.running() for p in rest), 60, "the streamers are done")
         for p in rest:
             if p.popen.returncode and not p.killed and p not in self.stopped:
                 self.note(f"{p.name} ended by itself with {p.popen.returncode}")
-        run = self.system.stream(*[a for f in self.files for a in ("--csv", f)], "--wait", seconds=40)
+        run = self.system.stream(*[a for f in self.files for a in ("--csv", f)], "--wait", seconds=60)
         if run.published + run.duplicate != self.rows_sent():
             self.note(f"the last streamer counts {run.published} + {run.duplicate} of {self.rows_sent()} rows")
-        oracle.wait_quiet(self.cluster, self.prefix, 20)
+        oracle.wait_quiet(self.cluster, self.prefix, 40)
 
     def rows_sent(self):
         return sum(map(len, self.sources))
 
     def judge(self):
         """Fills the result from the history, the counters and two mounts."""
-        result, ledger = self.result, self.witness.finish(30)
+        result, ledger = self.result, self.witness.finish(60)
         result.illegal = len(ledger.violations)
         result.notes += ledger.violations[:5]
         unbalanced = oracle.balance(self.system, ledger)
@@ -259,7 +259,7 @@ class Round:
     def judge_live_mount(self, fresh):
         """The mount that lived through it shows the very bytes of the one that starts now."""
         try:
-            wait_until(lambda: oracle.read_files(self.mount) == fresh, 10, "both mounts show the same")
+            wait_until(lambda: oracle.read_files(self.mount) == fresh, 20, "both mounts show the same")
         except AssertionError:
             live = oracle.read_files(self.mount)
             paths = [p for p in sorted(fresh.keys() | live.keys()) if fresh.get(p) != live.get(p)]
