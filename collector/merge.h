@@ -11,6 +11,11 @@
  *revision that is compared, so what is put is made of what is deleted. After an unknown outcome it
  *is sent again; "false" with the new chunk in place says that it was done.
  *
+ * What is sealed stays as it is but for late rows. The identity is not rewritten with the latest
+ * rows of what is sealed: readers have the headers of all chunks, where each latest is with its
+ * revision, and look there when a segment goes (tree_latest.c). A copy in the identity would cost a
+ * put of some 15 KB per GPU and segment, change the revision of info.json, and save no reading.
+ *
  * One step is at most one reading and one such transaction of at most 100 compares, 120 operations
  * and about 256 KiB, over as many GPUs and segments as fit. */
 #ifndef GPUTEL_MERGE_H

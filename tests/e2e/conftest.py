@@ -48,7 +48,7 @@ def watchdog(request):
         for system in list(System.live):
             system.abort()
 
-    patience = 6 if request.node.get_closest_marker("soak") else 1
+    patience = 12 if request.node.get_closest_marker("soak") else 1
     timer = threading.Timer(patience * TEST_TAKES_S * SLOW, bite)
     timer.daemon = True
     timer.start()
