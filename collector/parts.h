@@ -1,5 +1,5 @@
 /* The chunks of one segment as its writer knows them, in order of position, and which of them are
- *to be joined next (merge.h). Pure: no clock, no etcd.
+ * to be joined next (merge.h). Pure: no clock, no etcd.
  *
  * Joining follows what the segment is going through:
  *	OPEN	rows are coming: runs of PARTS_RUN chunks of one level, a level being how often a
@@ -7,7 +7,7 @@
  *	IDLE	none come for a while: everything, as far as bodies stay within their limit
  *	OVER	its time is past and none come: the same, and what comes of it is sealed
  * A chunk whose lease ends before its segment's retention (rows came late) is joined anew too,
- *alone if need be, which gives it a longer one. */
+ * alone if need be, which gives it a longer one. */
 #ifndef GPUTEL_PARTS_H
 #define GPUTEL_PARTS_H
 

@@ -11,7 +11,7 @@ enum {
 	SWEEP_MIN_MS = 1000,
 	SWEEP_MAX_MS = 600000,
 	SIZED_MS = 2000,
-	MERGE_SHARE = 3,     /* a worker rests so many times as long as it has merged */
+	MERGE_SHARE = 1,     /* a worker rests so many times as long as it has merged */
 	DAMAGED_MS = 600000, /* until what cannot be read is tried again */
 };
 
@@ -109,7 +109,7 @@ static int sweep_turn(struct worker *w, struct host *h, struct err *e)
 	if (dropped)
 		h->sized = (struct mono){0};
 	if (dropped)
-		log_info("host %s: %zu segments have reached their retention", h->name, dropped);
+		log_debug("host %s: %zu segments have reached their retention", h->name, dropped);
 	if (r)
 		host_forget_state(h);
 	consumer_lock(c);
