@@ -8,7 +8,7 @@ enum {
 	ORPHAN_MS = 3000, /* a host that nobody took for so long is taken by whoever sees it */
 	LOOK_MS = 1000,
 	PACE_MAX_MS = 5000, /* no host waits longer on account of small chunks */
-	OVERDUE_MS = 10000, /* merging that waited for so long takes its turn */
+	OVERDUE_MS = 2000,  /* merging that waited for so long takes its turn */
 };
 
 void consumer_lock(struct consumer *c)

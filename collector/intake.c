@@ -212,7 +212,8 @@ static void put_chunk(const struct chunk *c, struct slice body, void *arg)
 	if (value.err && !put->t->then.err)
 		put->t->then.err = value.err;
 	part.bytes = (uint32_t)(value.len + (part.has_body ? body.len : 0));
-	writer_note_part(w, put->pair->gpu, put->segment, &part);
+	writer_note_part(w, put->pair->gpu, put->segment, &part,
+			 (struct slice){value.s, value.len});
 	put->segment->next_seq += c->rows;
 	strbuf_release(&value);
 }

@@ -183,11 +183,23 @@ static struct segment_state *segment_of(const struct job *j)
 	return gpu_segment_state(j->gpu, j->start_ns);
 }
 
+/* Asks for what is not kept here. */
+static size_t get_part(struct merge *m, struct etcd_txn *t, const char *gpu,
+		       const struct part *part)
+{
+	if (part->value)
+		return 0;
+	etcd_then_get(t, key_data(m->w->host, gpu, part->key_ns, part->ulid).s, NULL);
+	if (part->has_body)
+		etcd_then_get(t, key_body(m->w->host, gpu, part->key_ns, part->ulid).s, NULL);
+	return 1 + part->has_body;
+}
+
 static int read_parts(struct merge *m, struct err *e)
 {
 	struct etcd_txn t;
 	size_t gets = 0;
-	int r;
+	int r = 0;
 
 	etcd_txn_init(&t, m->c, "merge_read");
 	for (size_t i = 0; i < m->n; i++) {
@@ -195,20 +207,11 @@ static int read_parts(struct merge *m, struct err *e)
 		const struct part *part = &segment_of(j)->parts.list[j->run.from];
 
 		j->first_get = gets;
-		for (size_t k = 0; k < j->run.n; k++, part++) {
-			gets += 1 + part->has_body;
-			etcd_then_get(
-				&t, key_data(m->w->host, j->gpu->name, part->key_ns, part->ulid).s,
-				NULL);
-			if (part->has_body)
-				etcd_then_get(
-					&t,
-					key_body(m->w->host, j->gpu->name, part->key_ns, part->ulid)
-						.s,
-					NULL);
-		}
+		for (size_t k = 0; k < j->run.n; k++)
+			gets += get_part(m, &t, j->gpu->name, &part[k]);
 	}
-	r = etcd_txn_settle(&t, &m->read, NULL, e);
+	if (gets)
+		r = etcd_txn_settle(&t, &m->read, NULL, e);
 	etcd_txn_release(&t);
 	return r;
 }
@@ -217,9 +220,14 @@ static int read_parts(struct merge *m, struct err *e)
 static bool collect(const struct merge *m, const struct job *j, struct join_part *ret)
 {
 	const struct part *part = &segment_of(j)->parts.list[j->run.from];
-	const struct etcd_range *range = &m->read.ranges[j->first_get];
+	const struct etcd_range *range = m->read.ranges + j->first_get;
 
 	for (size_t i = 0; i < j->run.n; i++, part++) {
+		if (part->value) {
+			ret[i] = (struct join_part){.value = {part->value, part->value_len},
+						    .create_rev = part->rev};
+			continue;
+		}
 		if (!range->n || range->kvs[0].mod_rev != part->rev)
 			return false;
 		ret[i] = (struct join_part){.value = range->kvs[0].value,

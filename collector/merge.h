@@ -7,9 +7,9 @@
  * Invariant: at every revision the chunks of a segment have the positions that were stored, each
  * once. It holds whenever such a transaction is applied, late, twice or not at all, because every
  * part is compared: whatever else replaces or removes one (a merge that won, retention, a lease)
- * changes its revision, and nothing puts a key again. A part is read at the very revision that is
- * compared, so what is put is made of what is deleted. After an unknown outcome it is sent again;
- * "false" with the new chunk in place says that it was done.
+ * changes its revision, and nothing puts a key again. A part is read at (or was put in) the very
+ *revision that is compared, so what is put is made of what is deleted. After an unknown outcome it
+ *is sent again; "false" with the new chunk in place says that it was done.
  *
  * What is sealed stays as it is but for late rows. The identity is not rewritten with the latest
  * rows of what is sealed: readers have the headers of all chunks, where each latest is with its

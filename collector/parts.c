@@ -13,6 +13,8 @@ void parts_add(struct parts *p, const struct part *part)
 
 void parts_replace(struct parts *p, const struct run *r, const struct part *part)
 {
+	for (size_t i = r->from; i < r->from + r->n; i++)
+		free(p->list[i].value);
 	p->list[r->from] = *part;
 	memmove(p->list + r->from + 1, p->list + r->from + r->n,
 		(p->n - r->from - r->n) * sizeof(*p->list));
@@ -21,6 +23,8 @@ void parts_replace(struct parts *p, const struct run *r, const struct part *part
 
 void parts_release(struct parts *p)
 {
+	for (size_t i = 0; i < p->n; i++)
+		free(p->list[i].value);
 	free(p->list);
 	*p = (struct parts){0};
 }

@@ -30,6 +30,8 @@ struct part {
 	int64_t key_ns, first_seq, rows;
 	int64_t rev;      /* mod revision of its key; 0: in a transaction under way */
 	int64_t until_ns; /* wall clock: its lease ends */
+	char *value;      /* as it was put here, so that it need not be read; mostly NULL */
+	uint32_t value_len;
 };
 
 struct parts {
@@ -46,6 +48,7 @@ struct run {
 	bool seal;
 };
 
+/* part->value is taken over. */
 void parts_add(struct parts *p, const struct part *part); /* positions only grow */
 void parts_replace(struct parts *p, const struct run *r, const struct part *part);
 void parts_release(struct parts *p);

@@ -10,7 +10,8 @@ enum {
 	UNIT_BYTES = 160 * 1024, /* payload of one host stored together */
 	OPS_PER_PAIR = 3,
 	HELD_UP_MS = 5000, /* until a message is tried again that may not be dead-lettered */
-	BACKLOG = 4,       /* messages of a host that are not gathered any longer */
+	MERGE_LAG_MS = 2000,
+	BACKLOG = 4, /* messages of a host that are not gathered any longer */
 };
 
 /* Messages of one host in a turn. */
@@ -386,11 +387,14 @@ static int hold_up(struct turn *t, const struct share *s, struct err *e)
 	return r ? r : turn_flush(t, e);
 }
 
-/* What comes of a host now is gathered for so long; a quiet one is stored at once. */
+/* What comes of a host now is gathered for so long; a quiet one is stored at once. Where merging
+ * does not keep up, fewer and larger chunks are stored. */
 static int64_t wait_ms(const struct consumer *c, const struct turn *t, const struct host *h)
 {
 	if (t->held_up)
 		return HELD_UP_MS;
+	if (mono_now().ns - h->merge.ns > MERGE_LAG_MS * NS_PER_MS)
+		return MERGE_LAG_MS;
 	return h->n_pending >= BACKLOG ? 0 : c->flush_ms;
 }
 

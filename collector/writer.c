@@ -2,7 +2,11 @@
 
 #include "digest.h"
 
-enum { PACE_MAX_MS = 15000 };
+enum {
+	PACE_MAX_MS = 15000,
+	KEPT_VALUE = 2048, /* bytes of a chunk's value that is kept until it is joined, */
+	KEPT_PARTS = 64,   /* in a segment of so few chunks */
+};
 
 /* ---- reading as the writer ------------------------------------------------------------------- */
 
@@ -365,10 +369,17 @@ static bool is_noted(const struct writer *w, const struct gpu_state *g, int64_t 
 }
 
 void writer_note_part(struct writer *w, struct gpu_state *g, struct segment_state *s,
-		      const struct part *part)
+		      const struct part *part, struct slice value)
 {
-	if (s->parts.n || !part->first_seq)
-		parts_add(&s->parts, part);
+	struct part p = *part;
+
+	if (s->parts.n || !part->first_seq) {
+		p.value = part->has_body || value.len > KEPT_VALUE || s->parts.n >= KEPT_PARTS
+				  ? NULL
+				  : xstrndup(value.p, value.len);
+		p.value_len = (uint32_t)value.len;
+		parts_add(&s->parts, &p);
+	}
 	if (!part->first_seq)
 		s->parts.complete = true;
 	s->bytes += part_cost(part);
@@ -397,7 +408,10 @@ void writer_committed(struct writer *w, int64_t rev)
 		if (i == 0 || ref->gpu != ref[-1].gpu)
 			note_pace(ref->gpu);
 		stamp(&s->parts, rev);
-		s->touched = s->merge_at = mono_now();
+		s->touched = mono_now();
+		/* What has been due since before has waited since then. */
+		if (!s->merge_at.ns || s->merge_at.ns > s->touched.ns)
+			s->merge_at = s->touched;
 	}
 	w->n_stored = 0;
 }

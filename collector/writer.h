@@ -77,9 +77,9 @@ struct segment_state *gpu_add_segment_state(struct gpu_state *g, int64_t start_n
 int writer_know(struct writer *w, struct etcd *c, const struct fence *f, const struct hold *h,
 		const struct segment_ref *refs, size_t n, bool parts, struct err *e) must_check;
 
-/* A chunk of a segment is put in the transaction under way. */
+/* A chunk of a segment is put in the transaction under way; value: of its data key. */
 void writer_note_part(struct writer *w, struct gpu_state *g, struct segment_state *s,
-		      const struct part *part);
+		      const struct part *part, struct slice value);
 /* That transaction has committed, at revision rev; 0: at one that is not known. */
 void writer_committed(struct writer *w, int64_t rev);
 
