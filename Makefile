@@ -45,7 +45,7 @@ TESTLIB := $(call objects,tests/lib/*.c)
 UNITS   := $(patsubst %.c,$(B)/%,$(sort $(wildcard tests/unit/test_*.c)))
 ALL_OBJ := $(call objects,$(foreach d,common tests/lib tests/unit tests/bench $(PROGRAMS),$(d)/*.c))
 
-.PHONY: all $(PROGRAMS) deps run test test-unit test-e2e check clean bench bench-columns fuzz fuzzers chaos soak
+.PHONY: all $(PROGRAMS) deps run test test-unit test-e2e check clean bench bench-columns bench-fs fuzz fuzzers chaos soak
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -172,6 +172,10 @@ fuzz:
 
 bench: all $(BENCHES)
 	@FULL=$(FULL) GPUTEL_BIN=$(abspath $(BIN)) BENCH_PROBE=$(abspath $(PROBE)) tests/bench/run
+
+# What files cost beside other file systems, and how soon the mount shows and tells what is committed.
+bench-fs: all $(B)/tests/bench/fileops
+	@GPUTEL_BIN=$(abspath $(BIN)) BENCH_FILEOPS=$(abspath $(B))/tests/bench/fileops tests/bench/run-fs
 
 # ---- running -----------------------------------------------------------------------------------
 
