@@ -60,8 +60,8 @@ static int get_locked(struct leases *l, int64_t until_ns, size_t keys, struct le
 	if (i == ARRAY_SIZE(l->open)) {
 		ttl_s = MAX((until_ns - now) / NS_PER_SEC + LEASE_SPAN_S, TTL_MIN_S);
 		r = grant(l->etcd, ttl_s, &id, e);
-		if (r)
-			return err_prefix(e, r, "lease of stored rows");
+		if (r) /* it says nothing of the rows */
+			return err_prefix(e, r == -EINVAL ? -EPROTO : r, "lease of stored rows");
 		i--;
 		l->open[i].lease = (struct lease){id, now + ttl_s * NS_PER_SEC};
 		l->open[i].keys = 0;

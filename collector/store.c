@@ -42,12 +42,18 @@ static void turn_begin(struct turn *t)
 	t->n_touched = 0;
 }
 
-static void touch(struct turn *t, struct host *h)
+static bool is_touched(const struct turn *t, const struct host *h)
 {
 	for (size_t i = 0; i < t->n_touched; i++)
 		if (t->touched[i] == h)
-			return;
-	t->touched[t->n_touched++] = h;
+			return true;
+	return false;
+}
+
+static void touch(struct turn *t, struct host *h)
+{
+	if (!is_touched(t, h))
+		t->touched[t->n_touched++] = h;
 }
 
 static void put_tally(struct turn *t)
@@ -168,18 +174,25 @@ static void count_stored(struct tally *t, const struct claim *k)
 	}
 }
 
-static int store_pairs(struct turn *t, struct intake *in, size_t from, size_t to, struct err *e)
+/* Positions and a lease for pairs [from, to): all that can fail before anything of them is in the
+ * transaction, so that none is ever sent that ends claims without the rows. */
+static int prepare_pairs(struct turn *t, const struct host *h, struct intake *in, size_t from,
+			 size_t to, struct lease *ret, struct err *e)
 {
 	int64_t lease_ns = t->w->conf.lease_ns;
-	struct lease lease;
-	int r = leases_get(&t->w->consumer->leases, lease_ns ? wall_now_ns() + lease_ns : INT64_MAX,
-			   2 * (to - from), &lease, e);
+	struct consumer *c = t->w->consumer;
+	int r = intake_prepare(in, c->etcd, &c->fence, &h->hold, from, to, e);
 
-	if (r)
-		return r;
-	intake_store(in, &t->ending.t, from, to, &lease);
+	return r ? r
+		 : leases_get(&c->leases, lease_ns ? wall_now_ns() + lease_ns : INT64_MAX,
+			      2 * (to - from), ret, e);
+}
+
+static void store_pairs(struct turn *t, struct intake *in, size_t from, size_t to,
+			const struct lease *lease)
+{
+	intake_store(in, &t->ending.t, from, to, lease);
 	t->chunks += to - from;
-	return 0;
 }
 
 /* A message of more pairs than one transaction takes: the first parts one by one, each on its own;
@@ -188,42 +201,46 @@ static int store_pairs(struct turn *t, struct intake *in, size_t from, size_t to
 static int store_parts(struct turn *t, struct host *h, struct intake *in, struct claim *k,
 		       size_t *ret_from, struct err *e)
 {
-	struct consumer *c = t->w->consumer;
 	size_t n = intake_pairs(in), from = (size_t)k->m.part * WRITER_PAIRS_MAX;
 	int r = turn_flush(t, e);
 
 	while (!r && from + WRITER_PAIRS_MAX < n) {
-		r = intake_prepare(in, c->etcd, &c->fence, &h->hold, from, from + WRITER_PAIRS_MAX,
-				   e);
+		struct lease lease;
+
+		r = prepare_pairs(t, h, in, from, from + WRITER_PAIRS_MAX, &lease, e);
 		if (r)
 			break;
 		touch(t, h);
 		ending_part(&t->ending, k, k->m.part + 1);
-		r = store_pairs(t, in, from, from + WRITER_PAIRS_MAX, e);
-		if (!r)
-			r = turn_send(t, e);
+		store_pairs(t, in, from, from + WRITER_PAIRS_MAX, &lease);
+		r = turn_send(t, e);
 		from += WRITER_PAIRS_MAX;
 	}
 	*ret_from = MIN(from, n);
 	return r;
 }
 
-/* What fits one transaction: all pairs of the claims, or the last part of one. */
+/* Operations of a transaction that stores so many pairs and completes so many claims. */
+static size_t ops_of(size_t pairs, size_t claims)
+{
+	return OPS_PER_PAIR * pairs + 2 * claims + 1;
+}
+
+/* What fits one transaction: all pairs of the claims, or the last part of one. A host comes in it
+ * once: an identity that changes twice cannot be put twice. */
 static int store_intake(struct turn *t, struct host *h, struct intake *in, struct claim *claims,
 			size_t n, size_t bytes, struct err *e)
 {
-	struct consumer *c = t->w->consumer;
 	size_t from = 0, to = intake_pairs(in);
-	int r = 0;
+	struct lease lease;
+	int r = is_touched(t, h) ? turn_flush(t, e) : 0;
 
-	if (to > WRITER_PAIRS_MAX || claims[0].m.part)
+	if (!r && (to > WRITER_PAIRS_MAX || claims[0].m.part))
 		r = store_parts(t, h, in, &claims[0], &from, e);
 	if (!r)
-		r = make_room(t, OPS_PER_PAIR * (to - from) + 2 * n + 1, bytes, e);
+		r = make_room(t, ops_of(to - from, n), bytes, e);
 	if (!r)
-		r = worker_state(t->w, h, e);
-	if (!r)
-		r = intake_prepare(in, c->etcd, &c->fence, &h->hold, from, to, e);
+		r = prepare_pairs(t, h, in, from, to, &lease, e);
 	if (r)
 		return r;
 	touch(t, h);
@@ -232,7 +249,8 @@ static int store_intake(struct turn *t, struct host *h, struct intake *in, struc
 		count_stored(&t->tally, &claims[i]);
 		t->rows += claims[i].m.rows;
 	}
-	return store_pairs(t, in, from, to, e);
+	store_pairs(t, in, from, to, &lease);
+	return 0;
 }
 
 /* As many of the claims as go together; *ret_n of them. b has their batches. -EBADMSG: they cannot
@@ -252,7 +270,9 @@ static int store_some(struct turn *t, struct host *h, struct claim *claims, stru
 			break;
 		bytes += claims[take].payload.len;
 		r = intake_add(in, &b[take++], e);
-		if (!r && take > 1 && intake_pairs(in) > WRITER_PAIRS_MAX) {
+		if (!r && take > 1 &&
+		    (intake_pairs(in) > WRITER_PAIRS_MAX ||
+		     ops_of(intake_pairs(in), take) > TXN_OPS)) {
 			/* One too many: begin again without it. */
 			fit = take - 1;
 			take = bytes = 0;

@@ -16,7 +16,7 @@ void decision_begin(struct decision *d, struct etcd *c, const struct fence *f, c
 	etcd_txn_init(&d->t, c, "writer_read");
 	etcd_if_create(&d->t, key_consumer(f->consumer).s, f->session);
 	etcd_if_mod(&d->t, key_writer(h->host).s, h->rev);
-	etcd_then_delete(&d->t, KEY_WRITERS "-", NULL);
+	etcd_then_delete(&d->t, KEY_NOTHING, NULL);
 }
 
 int decision_read(struct decision *d, struct err *e)
@@ -277,8 +277,9 @@ static void segment_range(const struct writer *w, const struct segment_ref *ref,
 	*to = key_data_from(w->host, ref->gpu->name, start + (uint64_t)w->segment_ns);
 }
 
-/* More chunks than one answer holds: page by page, at a revision at which we were the writer. */
-static int learn_paged(struct writer *w, struct etcd *c, const struct fence *f,
+/* More chunks than one answer holds: page by page, at a revision at which we were the writer.
+ * -EAGAIN: it was compacted meanwhile. */
+static int learn_pages(struct writer *w, struct etcd *c, const struct fence *f,
 		       const struct hold *h, const struct segment_ref *ref, struct err *e)
 {
 	struct lesson l = lesson_begin(w, e);
@@ -289,10 +290,23 @@ static int learn_paged(struct writer *w, struct etcd *c, const struct fence *f,
 	decision_begin(&d, c, f, h);
 	r = decision_read(&d, e);
 	segment_range(w, ref, &from, &to);
-	if (!r)
+	if (!r) {
 		r = etcd_each(c, from.s, to.s, d.reply.revision, 0, learn_chunk, &l, NULL, e);
+		r = r == -ESTALE ? -EAGAIN : r;
+	}
 	decision_end(&d);
 	return lesson_end(&l, ref, r);
+}
+
+static int learn_paged(struct writer *w, struct etcd *c, const struct fence *f,
+		       const struct hold *h, const struct segment_ref *ref, struct err *e)
+{
+	int r;
+
+	do
+		r = learn_pages(w, c, f, h, ref, e);
+	while (r == -EAGAIN);
+	return r;
 }
 
 static int learn_together(struct writer *w, struct etcd *c, const struct fence *f,

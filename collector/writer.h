@@ -91,8 +91,8 @@ void writer_drop_gpu(struct writer *w, struct gpu_state *g);
 /* What its host's segments take, by start. */
 void writer_sizes(const struct writer *w, struct sizes *ret);
 
-/* A read that a later transaction relies on. It goes through raft because of the delete (of a key
- * that is never there), so that it cannot be answered from a past state, and fails with -ESTALE if
+/* A read that a later transaction relies on. It goes through raft because of a delete of
+ * KEY_NOTHING, so that it cannot be answered from a past state, and fails with -ESTALE if
  * we are no longer the writer. */
 struct decision {
 	struct etcd_txn t;

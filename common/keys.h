@@ -21,6 +21,7 @@
 #define KEY_DEADLETTER  "/deadletter/telemetry/"
 #define KEY_STATS       "/stats/"
 #define KEY_STATS_TOTAL "/stats/total"
+#define KEY_NOTHING     "/nothing" /* never there: deleting it sends a read through raft */
 
 /* What readers of the store mirror: config, data and gpus, but neither bodies nor writers. The
  * three lie next to one another, so that one watch brings all events of a revision in one piece. */

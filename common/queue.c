@@ -24,6 +24,11 @@ void queue_if_session(struct etcd_txn *t, const struct fence *f)
 	etcd_if_create(t, key_consumer(f->consumer).s, f->session);
 }
 
+void queue_read_now(struct etcd_txn *t)
+{
+	etcd_then_delete(t, KEY_NOTHING, NULL);
+}
+
 const struct etcd_kv *queue_only(const struct etcd_reply *r, size_t i)
 {
 	return i < r->n_ranges && r->ranges[i].n ? &r->ranges[i].kvs[0] : NULL;
@@ -247,6 +252,7 @@ static int fetch_payloads(struct etcd *c, struct claim **claims, size_t n, struc
 		if (!claims[i]->rev || claims[i]->payload.len)
 			continue;
 		etcd_txn_init(&t, c, "fetch_payload");
+		queue_read_now(&t);
 		etcd_then_get(&t, key_payload(claims[i]->m.ulid).s, NULL);
 		r = etcd_txn_settle(&t, &reply, NULL, e);
 		etcd_txn_release(&t);
@@ -272,6 +278,7 @@ static int ask_origins(struct etcd *c, struct claim **claims, size_t n, struct e
 	if (!n_origins)
 		return 0;
 	etcd_txn_init(&t, c, "ask_origins");
+	queue_read_now(&t);
 	for (size_t i = 0; i < n_origins; i++)
 		etcd_then_get(&t, key_producer(origins[i]->m.source).s, NULL);
 	r = etcd_txn_settle(&t, &reply, NULL, e);

@@ -14,6 +14,9 @@
 void queue_put_message(struct etcd_txn *t, const char *key, const struct message *m);
 void queue_if_session(struct etcd_txn *t, const struct fence *f);
 
+/* Makes a read go through raft, so that no member answers it from a past state. */
+void queue_read_now(struct etcd_txn *t);
+
 /* The one key of the i-th get, or NULL if it is absent. */
 const struct etcd_kv *queue_only(const struct etcd_reply *r, size_t i);
 /* Whether the i-th get, of the session's key, says that it lives. */
