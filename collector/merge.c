@@ -46,7 +46,7 @@ static int64_t over_in_ms(const struct writer *w, const struct segment_state *s)
 	int64_t now = wall_now_ns(), end_ns;
 
 	if (__builtin_add_overflow(s->start_ns, w->segment_ns + OVER_MS * NS_PER_MS, &end_ns))
-		return INT64_MAX / NS_PER_MS;
+		end_ns = INT64_MAX;
 	return end_ns > now ? (end_ns - now) / NS_PER_MS + 1 : 0;
 }
 
@@ -139,10 +139,13 @@ static int64_t lease_until(const struct writer *w, const struct segment_state *s
 	return w->lease_ns ? s->stored_ns + w->lease_ns : INT64_MAX;
 }
 
-/* A lease may end a little before the segment's would: that much rows may come late. */
-static int64_t least_until(const struct writer *w, const struct segment_state *s)
+/* A lease may end a little before the segment's would: that much rows may come late. While they
+ * still come it need only outlast the retention. */
+static int64_t least_until(const struct writer *w, const struct segment_state *s, enum stage stage)
 {
-	return w->lease_ns ? lease_until(w, s) - w->segment_ns : INT64_MIN;
+	int64_t early_ns = (stage == STAGE_OPEN ? 2 : 1) * w->segment_ns;
+
+	return w->lease_ns ? lease_until(w, s) - early_ns : INT64_MIN;
 }
 
 /* A run that no transaction holds because its parts have bodies is tried shorter. false: the
@@ -153,7 +156,7 @@ static bool plan_segment(struct merge *m, struct gpu_state *g, struct segment_st
 	struct run run;
 	size_t from = 0, max = OPS / 2 - 2, found = 0;
 
-	while (parts_next_run(&s->parts, from, stage, least_until(m->w, s), max, &run)) {
+	while (parts_next_run(&s->parts, from, stage, least_until(m->w, s, stage), max, &run)) {
 		if (!take_job(m, g, s, &run))
 			return false;
 		from = run.from + run.n;

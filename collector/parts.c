@@ -150,10 +150,30 @@ static bool next_of_all(const struct parts *p, size_t from, enum stage stage, in
 	return false;
 }
 
+/* Parts from `from` on whose leases end too early. */
+static bool next_of_ending(const struct parts *p, size_t from, int64_t until_ns, size_t max,
+			   struct run *ret)
+{
+	while (from < p->n) {
+		size_t n = p->list[from].until_ns < until_ns ? reach(p, from, max, false) : 0,
+		       k = 0;
+
+		while (k < n && p->list[from + k].until_ns < until_ns)
+			k++;
+		if (k) {
+			*ret = (struct run){from, k, false};
+			return true;
+		}
+		from++;
+	}
+	return false;
+}
+
 bool parts_next_run(const struct parts *p, size_t from, enum stage stage, int64_t until_ns,
 		    size_t max, struct run *ret)
 {
 	if (stage == STAGE_OPEN)
-		return next_of_level(p, from, max, ret);
+		return next_of_level(p, from, max, ret) ||
+		       next_of_ending(p, from, until_ns, max, ret);
 	return next_of_all(p, from, stage, until_ns, max, ret);
 }

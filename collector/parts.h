@@ -6,8 +6,8 @@
  *		chunk's rows were joined (levels of an LSM tree: each row is copied once per level)
  *	IDLE	none come for a while: everything, as far as bodies stay within their limit
  *	OVER	its time is past and none come: the same, and what comes of it is sealed
- * A chunk whose lease ends before its segment's retention (rows came late) is joined anew too,
- * alone if need be, which gives it a longer one. */
+ * A chunk whose lease ends before its segment's retention (rows came late, or for a long time) is
+ * joined anew too, alone if need be, which gives it a longer one. */
 #ifndef GPUTEL_PARTS_H
 #define GPUTEL_PARTS_H
 

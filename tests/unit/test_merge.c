@@ -526,3 +526,28 @@ TEST(late_rows_lengthen_the_lease_of_those_before_them)
 	library_release(&l);
 	desk_free(d);
 }
+
+TEST(a_full_chunk_of_a_segment_that_gets_rows_on_and_on_gets_a_longer_lease)
+{
+	struct desk *d = desk_new();
+	struct segment_state *s;
+	struct library l;
+
+	d->lease_ns = 5 * HOUR;
+	desk_load(d);
+	store_many(d, DAY_1, PARTS_RUN);
+	merge_all(d);
+	store_one(d, "0", DAY_1 + PARTS_RUN, 1);
+	CHECK_EQ_INT(chunks(d), 2);
+	s = gpu_segment_state(writer_gpu(d->w, "0"), DAY_1);
+	s->parts.list[0].bytes = PARTS_FULL;
+	s->parts.list[0].until_ns -= 3 * HOUR; /* as if it had been stored so much earlier */
+	s->merge_at = mono_now();
+	CHECK_EQ_INT(step(d), 1);
+	CHECK_EQ_INT(merge_all(d), 0);
+	l = desk_read(d, "0");
+	for (size_t i = 0; i < l.n; i++)
+		CHECK(ttl_of(d, l.list[i].lease) > 4 * 3600);
+	library_release(&l);
+	desk_free(d);
+}
