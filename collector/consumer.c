@@ -8,7 +8,9 @@ enum {
 	ORPHAN_MS = 3000, /* a host that nobody took for so long is taken by whoever sees it */
 	LOOK_MS = 1000,
 	PACE_MAX_MS = 5000, /* no host waits longer on account of small chunks */
-	OVERDUE_MS = 2000,  /* merging that waited for so long takes its turn */
+	/* What waited for so long takes its turn, also where there is always more to store. */
+	MERGE_OVERDUE_MS = 2000,
+	SWEEP_OVERDUE_MS = 60000,
 };
 
 void consumer_lock(struct consumer *c)
@@ -131,8 +133,11 @@ struct choice {
 
 static bool is_chore(const struct choice *x, struct mono now)
 {
-	return x->task == TASK_SWEEP ||
-	       (x->task == TASK_MERGE && now.ns - x->due.ns < OVERDUE_MS * NS_PER_MS);
+	int64_t overdue_ms = x->task == TASK_MERGE   ? MERGE_OVERDUE_MS
+			     : x->task == TASK_SWEEP ? SWEEP_OVERDUE_MS
+						     : 0;
+
+	return now.ns - x->due.ns < overdue_ms * NS_PER_MS;
 }
 
 /* The longest due goes first, chores behind all else. */

@@ -56,8 +56,8 @@ void consumer_unfollow(struct consumer *c);
 enum task { TASK_NONE, TASK_TAKE, TASK_STORE, TASK_RELEASE, TASK_SWEEP, TASK_MERGE };
 
 /* Under the lock: the worker's most urgent host and what to do with it, which is then busy; or
- * TASK_NONE and when to look again. Sweeping and merging wait for all else, merging for not longer
- * than a worker can be busy without it doing harm. The last attempt at a message is made while
+ * TASK_NONE and when to look again. Sweeping and merging wait for all else, but not for longer than
+ * a worker can be busy without them doing harm. The last attempt at a message is made while
  * nothing else is in hand here: whoever died together with it gets through before, and is not
  * buried with it. */
 enum task consumer_next(struct consumer *c, unsigned worker, struct host **ret,

@@ -1,6 +1,9 @@
 #include "retention.h"
 
-enum { KNOW = 32 }; /* segments read in one transaction */
+enum {
+	KNOW = 32,  /* segments read in one transaction */
+	TRIES = 10, /* of a list whose revision was compacted before it was through */
+};
 
 /* A segment of which etcd has chunks. */
 struct stored {
@@ -200,15 +203,27 @@ static int drop_due(struct writer *w, struct etcd *c, const struct fence *f, con
 	return r;
 }
 
+static int list_stored(struct listing *l, const struct writer *w, struct etcd *c,
+		       int64_t *ret_revision, struct err *e)
+{
+	struct key prefix = key_under(KEY_DATA, w->host);
+	int r = -ESTALE;
+
+	for (int i = 0; i < TRIES && r == -ESTALE; i++) {
+		l->n = 0;
+		r = etcd_each(c, prefix.s, key_prefix_end(prefix.s).s, 0, ETCD_KEYS_ONLY,
+			      note_chunk, l, ret_revision, e);
+	}
+	return r == -ESTALE ? -ETIMEDOUT : r; /* of no writer that is not one any more */
+}
+
 int retention_sweep(struct writer *w, struct etcd *c, const struct fence *f, const struct hold *h,
 		    const struct retention *conf, size_t *ret_dropped, struct err *e)
 {
 	struct listing l = {.segment_ns = w->segment_ns};
-	struct key prefix = key_under(KEY_DATA, w->host);
 	struct segment_ref *refs = NULL;
 	int64_t revision;
-	int r = etcd_each(c, prefix.s, key_prefix_end(prefix.s).s, 0, ETCD_KEYS_ONLY, note_chunk,
-			  &l, &revision, e);
+	int r = list_stored(&l, w, c, &revision, e);
 
 	*ret_dropped = 0;
 	if (!r) {

@@ -35,8 +35,8 @@ struct host {
 	struct mono due;    /* not before then */
 	struct mono sweep;  /* retention is looked at then */
 	struct mono merge;  /* its chunks are */
-	struct sizes sizes; /* of what is stored, as of the time below */
-	struct mono sized;
+	struct sizes sizes; /* of what is stored, reckoned anew at the time below */
+	struct mono size_at;
 
 	/* Of the worker that has it busy. */
 	bool mine;

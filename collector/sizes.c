@@ -131,7 +131,8 @@ int sizes_exchange(struct etcd *c, const char *consumer, int64_t lease, const st
 	sizes_encode(&text, mine);
 	etcd_txn_init(&t, c, "sizes");
 	etcd_then_put(&t, key.s, (struct slice){text.s, text.len}, lease);
-	r = text.err ? text.err : etcd_txn_send(&t, &reply, e);
+	r = text.err ? err_set(e, -E2BIG, "sizes: too many segments")
+		     : etcd_txn_send(&t, &reply, e);
 	etcd_txn_release(&t);
 	strbuf_release(&text);
 	if (r)

@@ -232,8 +232,10 @@ static void look(struct upkeep *u, bool first)
 {
 	struct etcd_status s;
 	struct err e = {0};
-	int r = count_dead(u, &e);
+	int r = look_at_sizes(u, &e);
 
+	if (!r)
+		r = count_dead(u, &e);
 	if (!first)
 		u->n_marks = 0;
 	if (!r && first)
@@ -245,8 +247,6 @@ static void look(struct upkeep *u, bool first)
 		if (!r)
 			r = look_at_space(u, &e);
 	}
-	if (!r)
-		r = look_at_sizes(u, &e);
 	if (r && !etcd_transient(r) && r != -ECANCELED)
 		log_warn("upkeep: %s", e.text);
 }

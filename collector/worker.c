@@ -11,8 +11,9 @@ enum {
 	SWEEP_MIN_MS = 1000,
 	SWEEP_MAX_MS = 600000,
 	SIZED_MS = 2000,
-	MERGE_SHARE = 1,     /* a worker rests so many times as long as it has merged */
-	DAMAGED_MS = 600000, /* until what cannot be read is tried again */
+	SIZED_FIRST_MS = 10000, /* the one before may tell of the host's size for so long */
+	MERGE_SHARE = 1,        /* a worker rests so many times as long as it has merged */
+	DAMAGED_MS = 600000,    /* until what cannot be read is tried again */
 };
 
 /* ---- hosts ----------------------------------------------------------------------------------- */
@@ -38,12 +39,12 @@ void worker_leave_host(struct worker *w, struct host *h)
 	h->merge = h->state ? merge_due(h->state) : mono_in_ms(MERGE_QUIET_MS);
 	if (!h->state || !w->conf.by_bytes)
 		return;
-	if (mono_ms_since(h->sized) < SIZED_MS) {
-		h->merge.ns = MIN(h->merge.ns, mono_in_ms(SIZED_MS).ns);
+	if (mono_ms_until(h->size_at)) {
+		h->merge.ns = MIN(h->merge.ns, h->size_at.ns);
 		return;
 	}
 	writer_sizes(h->state, &h->sizes);
-	h->sized = mono_now();
+	h->size_at = mono_in_ms(SIZED_MS);
 }
 
 /* How often a host is looked at: a twentieth of the retention, and well before leases end. */
@@ -68,6 +69,7 @@ static int take_turn(struct worker *w, struct host *h, struct err *e)
 		h->mark_rev = MAX(hold.rev, c->group.recovered_rev);
 		h->sweep = mono_in_ms(SWEEP_FIRST_MS);
 		h->merge.ns = INT64_MAX;
+		h->size_at = mono_in_ms(SIZED_FIRST_MS);
 	}
 	consumer_done(c, h, r ? RETRY_MS : 0);
 	consumer_unlock(c);
@@ -106,8 +108,8 @@ static int sweep_turn(struct worker *w, struct host *h, struct err *e)
 		log_error("host %s: nothing of it is dropped: %s", h->name, e->text);
 		r = 0;
 	}
-	if (dropped)
-		h->sized = (struct mono){0};
+	if (dropped && mono_ms_until(h->size_at) <= SIZED_MS)
+		h->size_at = mono_now();
 	if (dropped)
 		log_debug("host %s: %zu segments have reached their retention", h->name, dropped);
 	if (r)

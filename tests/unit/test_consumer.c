@@ -47,3 +47,46 @@ TEST(small_chunks_of_all_collectors_are_held_to_their_number_a_second)
 	consumer_free(one);
 	consumer_free(four);
 }
+
+/* A host of worker w with a message to be stored, as this collector knows it. */
+static struct host *busy_host(struct consumer *c)
+{
+	struct host *h = roster_by_name(&c->hosts, "h");
+
+	c->backlog.is_listed = c->group.members_listed = c->group.writers_listed = true;
+	h->mine = true;
+	h->n_pending = 1;
+	h->due = mono_now();
+	h->merge.ns = h->sweep.ns = INT64_MAX;
+	return h;
+}
+
+static enum task next(struct consumer *c, struct host *h)
+{
+	struct host *chosen;
+	struct mono when;
+	enum task task = consumer_next(c, h->worker, &chosen, &when);
+
+	if (task == TASK_STORE)
+		consumer_stored(c);
+	h->busy = false;
+	return task;
+}
+
+TEST(what_is_to_be_dropped_waits_for_what_is_to_be_stored_but_not_for_ever)
+{
+	struct consumer *c = consumer_of((const char *const[]){"me"}, 1);
+	struct host *h = busy_host(c);
+
+	CHECK_EQ_INT(next(c, h), TASK_STORE);
+	h->sweep = mono_in_ms(-50000);
+	CHECK_EQ_INT(next(c, h), TASK_STORE);
+	h->sweep = mono_in_ms(-70000);
+	CHECK_EQ_INT(next(c, h), TASK_SWEEP);
+	h->sweep.ns = INT64_MAX;
+	h->merge = mono_in_ms(-1000);
+	CHECK_EQ_INT(next(c, h), TASK_STORE);
+	h->merge = mono_in_ms(-3000);
+	CHECK_EQ_INT(next(c, h), TASK_MERGE);
+	consumer_free(c);
+}

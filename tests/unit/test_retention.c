@@ -4,6 +4,8 @@
 #include "../lib/test.h"
 #include "clock.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 /* One row of GPU 0. */
@@ -168,5 +170,47 @@ TEST(an_identity_without_chunks_goes_and_a_segment_without_them_begins_anew)
 	CHECK_EQ_INT(stage_count(d->c, KEY_GPUS), 1);
 	store(d, DAY_1 + HOUR, "2");
 	free(desk_rows(d, "0")); /* checks that positions begin at 0 */
+	desk_free(d);
+}
+
+/* ---- under compaction ------------------------------------------------------------------------ */
+
+struct storm {
+	struct desk *d;
+	atomic_bool over;
+};
+
+static void *compact_on_and_on(void *arg)
+{
+	struct storm *s = arg;
+	struct etcd *c = s->d->c;
+	struct err e;
+
+	while (!s->over) {
+		stage_put(c, "/x", "");
+		CHECK_EQ_INT(etcd_compact(c, stage_mod_rev(c, "/x"), &e), 0);
+	}
+	return NULL;
+}
+
+/* More chunks than a page holds; were it taken for the loss of the host, the session would end. */
+TEST(a_list_whose_revision_is_compacted_meanwhile_begins_anew)
+{
+	struct storm storm = {.d = desk_new()};
+	struct desk *d = storm.d;
+	pthread_t thread;
+	size_t dropped;
+
+	for (int i = 0; i < 300; i++)
+		store(d, DAY_1 + i, "1");
+	pthread_create(&thread, NULL, compact_on_and_on, &storm);
+	for (int i = 0; i < 200; i++) {
+		int r = retention_sweep(d->w, d->c, &d->f, &d->h,
+					&(struct retention){HOUR, INT64_MIN}, &dropped, &d->e);
+
+		CHECK(r == 0 || r == -ETIMEDOUT);
+	}
+	storm.over = true;
+	pthread_join(thread, NULL);
 	desk_free(d);
 }
