@@ -136,6 +136,7 @@ struct etcd_txn {
 	const char *name;
 	struct strbuf compare, then, orelse; /* parts of a TxnRequest, as protobuf */
 	int n_compare, n_then, n_else;
+	int n_gets;   /* of those in then */
 	size_t bytes; /* about what etcd counts, for packing: keys, values, 32 per operation */
 };
 

@@ -32,7 +32,7 @@ static const struct {
 	{GRPC_NOT_FOUND, NULL, -ENOENT},
 	{GRPC_PERMISSION_DENIED, NULL, -EACCES},
 	{GRPC_RESOURCE_EXHAUSTED, "space exceeded", -ENOSPC},
-	{GRPC_RESOURCE_EXHAUSTED, "larger than max", -E2BIG},
+	{GRPC_RESOURCE_EXHAUSTED, "received message larger than max", -E2BIG},
 	{GRPC_FAILED_PRECONDITION, "lease already exists", -EEXIST},
 	{GRPC_FAILED_PRECONDITION, "authentication is not enabled", -EOPNOTSUPP},
 	{GRPC_FAILED_PRECONDITION, "user name not found", -EACCES},

@@ -7,6 +7,7 @@
  * HTTP/1.1 only, the gateway is the way. */
 #include "etcd_internal.h"
 #include "log.h"
+#include "parse.h"
 
 #include <stdio.h>
 #include <strings.h>
@@ -28,8 +29,10 @@ static void on_header(struct slice name, struct slice value, void *arg)
 {
 	struct outcome *o = arg;
 
+	uint64_t code;
+
 	if (is_named(name, "grpc-status"))
-		o->code = strtol(value.p, NULL, 10);
+		o->code = parse_u64(value, INT32_MAX, &code) ? -1 : (int64_t)code;
 	else if (is_named(name, "grpc-message"))
 		snprintf(o->message, sizeof(o->message), "%.*s", (int)value.len, value.p);
 }
@@ -64,7 +67,7 @@ static int settle(int status, const struct outcome *o, struct strbuf *body, stru
 {
 	if (o->code > 0)
 		return etcd_meaning(o->code, slice_str(o->message), e);
-	if (o->code < 0 || unframe(body))
+	if (o->code < 0 || status != 200 || unframe(body))
 		return err_set(e, -EIO, "HTTP status %d, without etcd's words", status);
 	return 0;
 }

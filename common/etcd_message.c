@@ -257,6 +257,8 @@ static int from_proto(int (*take)(struct filling *t, struct slice message), stru
 	size_t head;
 	char *copy;
 
+	if (!err && reply.revision <= 0)
+		err = -EBADMSG; /* etcd's have a header */
 	if (err)
 		return err;
 	head = t.n_ranges * sizeof(*t.ranges) + t.n_kvs * sizeof(*t.kvs);

@@ -22,7 +22,7 @@ void etcd_txn_reset(struct etcd_txn *t)
 	strbuf_reset(&t->compare);
 	strbuf_reset(&t->then);
 	strbuf_reset(&t->orelse);
-	t->n_compare = t->n_then = t->n_else = 0;
+	t->n_compare = t->n_then = t->n_else = t->n_gets = 0;
 	t->bytes = 0;
 }
 
@@ -125,6 +125,7 @@ void etcd_then_get(struct etcd_txn *t, const char *key, const char *end)
 {
 	add_op(t, &t->then, TXN_SUCCESS, OP_RANGE, key, end);
 	t->n_then++;
+	t->n_gets++;
 }
 
 void etcd_else_get(struct etcd_txn *t, const char *key, const char *end)
@@ -177,9 +178,19 @@ static int txn_decode(const struct etcd *c, const struct json *doc, struct etcd_
 	return etcd_reply_decode(c, doc, ranges, n_ranges, ret, e);
 }
 
-static int txn_call(struct etcd *c, const struct strbuf *body, struct etcd_reply *ret,
+/* That there is a range for each get, which callers count on. */
+static int txn_answered(const struct etcd_txn *t, struct etcd_reply *ret, struct err *e)
+{
+	if (ret->n_ranges == (size_t)(ret->succeeded ? t->n_gets : t->n_else))
+		return 0;
+	etcd_reply_release(ret);
+	return err_set(e, -EIO, "etcd: an answer to another transaction");
+}
+
+static int txn_call(const struct etcd_txn *t, const struct strbuf *body, struct etcd_reply *ret,
 		    struct err *e)
 {
+	struct etcd *c = t->client;
 	struct etcd_request q = {.path = "/v3/kv/txn",
 				 .method = "/etcdserverpb.KV/Txn",
 				 .message = {body->s, body->len},
@@ -197,7 +208,7 @@ static int txn_call(struct etcd *c, const struct strbuf *body, struct etcd_reply
 					    c->prefix_len, ret),
 			e);
 	etcd_answer_release(&answer);
-	return r;
+	return r ? r : txn_answered(t, ret, e);
 }
 
 int etcd_txn_send(struct etcd_txn *t, struct etcd_reply *ret, struct err *e)
@@ -208,7 +219,7 @@ int etcd_txn_send(struct etcd_txn *t, struct etcd_reply *ret, struct err *e)
 	strbuf_init(&body, 3 * LIST_MAX);
 	r = txn_body(t, &body, e);
 	if (!r)
-		r = txn_call(t->client, &body, ret, e);
+		r = txn_call(t, &body, ret, e);
 	strbuf_release(&body);
 	return r;
 }
@@ -226,7 +237,7 @@ int etcd_txn_settle(struct etcd_txn *t, struct etcd_reply *ret, bool *ret_resent
 		if (ret_resent)
 			*ret_resent = maybe_done;
 		failpoint(t->name, "send");
-		r = txn_call(t->client, &body, ret, e);
+		r = txn_call(t, &body, ret, e);
 		failpoint(t->name, "receive");
 		if (!etcd_transient(r))
 			break;

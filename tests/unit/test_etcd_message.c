@@ -201,6 +201,14 @@ TEST(a_key_shorter_than_the_prefix_is_no_answer_to_us)
 	strbuf_release(&b);
 }
 
+TEST(what_has_no_header_is_no_answer_of_etcd)
+{
+	struct etcd_reply reply = {0};
+
+	CHECK_EQ_INT(etcd_txn_from_proto(SLICE_LIT(""), 0, &reply), -EBADMSG);
+	CHECK_EQ_INT(etcd_range_from_proto(SLICE_LIT(""), 0, &reply), -EBADMSG);
+}
+
 static void decode(const uint8_t *p, size_t n, size_t at, void *arg)
 {
 	struct slice message = {(const char *)p, n};
