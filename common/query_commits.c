@@ -148,7 +148,8 @@ static int collect(struct extents *to, struct tree *t, const char *host, const c
 			r = add_chunk(to, t, host, gpu, &parts.list[i]);
 	} while (r == -ENOENT && ++tries < MERGED_TRIES);
 	free(parts.list);
-	return r;
+	/* Of a chunk, whose end has not been told here yet: that is no GPU without rows. */
+	return r == -ENOENT && tries == MERGED_TRIES ? -EIO : r;
 }
 
 static int by_commit(const void *a, const void *b)
