@@ -2,6 +2,7 @@
 # make SAN=address|undefined|thread ...   the same beside it, in build/<SAN>/bin
 # make FAILPOINTS=1 ...     the same with failpoints (common/failpoint.h), in build/failpoints/bin
 # make fuzz [FUZZ_TIME=60]  every fuzzer (needs clang)
+# make bench-bridge          requests, files and events of the bridge, beside peers
 # make bench-columns CSV=FILE  what the chunk format takes and costs on its rows
 # make test | check | run   see README.md
 
@@ -45,7 +46,7 @@ TESTLIB := $(call objects,tests/lib/*.c)
 UNITS   := $(patsubst %.c,$(B)/%,$(sort $(wildcard tests/unit/test_*.c)))
 ALL_OBJ := $(call objects,$(foreach d,common tests/lib tests/unit tests/bench $(PROGRAMS),$(d)/*.c))
 
-.PHONY: all $(PROGRAMS) deps run test test-unit test-e2e check clean bench bench-columns bench-fs fuzz fuzzers chaos soak
+.PHONY: all $(PROGRAMS) deps run test test-unit test-e2e check clean bench bench-bridge bench-columns bench-fs fuzz fuzzers chaos soak
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -169,6 +170,10 @@ fuzz:
 			-artifact_prefix=build/fuzz/$$f. build/fuzz/found/$$f \
 			tests/fuzz/corpus/$$f || r=1; \
 	done; exit $$r
+
+# What the bridge serves and holds; needs wrk.
+bench-bridge: all $(BENCHES)
+	@GPUTEL_BIN=$(abspath $(BIN)) BENCH_FANOUT=$(abspath $(B)/tests/bench/fanout) $(PYTHON) tests/bench/bridge
 
 bench: all $(BENCHES)
 	@FULL=$(FULL) GPUTEL_BIN=$(abspath $(BIN)) BENCH_PROBE=$(abspath $(PROBE)) tests/bench/run

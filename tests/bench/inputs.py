@@ -2,7 +2,7 @@
 import csv
 import subprocess
 import sys
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 from lib import ROOT, SHARED
 
@@ -48,6 +48,25 @@ def fleet(rows, hosts=31, seed=1):
             generator.stdout.close()
         part.rename(path)
     return Input(f"{hosts} hosts", path, rows)
+
+
+def steady(steps):
+    """Rows of one host whose GPUs do the same job all the time: so many steps of each series."""
+    path, begin = FOLDER / f"steady-{steps}.csv", datetime(2025, 7, 18, 20, tzinfo=timezone.utc)
+    if not path.exists():
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        with open(path, "w", newline="") as out:
+            writer = csv.writer(out, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            for step in range(steps):
+                stamp = (begin + timedelta(seconds=step * INTERVAL_S)).strftime("%Y-%m-%dT%H:%M:%SZ")
+                for m in range(METRICS):
+                    for g in range(GPUS):
+                        value = 40 + (step * 7 + m * 13 + g * 3) % 60
+                        writer.writerow((stamp, f"DCGM_FI_DEV_FIGURE_{m}", g, f"nvidia{g}", f"GPU-steady-{g}",
+                                         "NVIDIA H100 80GB HBM3", "steady-1", "pytorch", "worker-0", "training",
+                                         f"{value}.{step % 10}" if m % 2 else value, 'job="dcgm"'))
+    return Input("steady", path, steps * METRICS * GPUS)
 
 
 def wide():

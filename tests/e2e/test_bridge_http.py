@@ -483,7 +483,7 @@ def test_openapi_describes_what_is_there(bridge):
         assert re.findall(r"{(\w+)}", path) == [p["name"] for p in operations["get"]["parameters"] if p["in"] == "path"]
         target = re.sub(r"{(\w+)}", lambda m: values[m[1]], path)
         types = list(operations["get"]["responses"]["200"]["content"])
-        if path == "/api/v1/ws/telemetry":
+        if path in ("/api/v1/ws/telemetry", "/api/v1/stream"):  # no answers that end
             continue
         answer = bridge.get(target)
         assert answer.status_code == 200, path
