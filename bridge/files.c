@@ -449,6 +449,26 @@ static void serve_path(struct request *q, struct answer *a, const char *path)
 	node_unref(n);
 }
 
+/* What is told by its path to be a few values of one GPU, hence made from memory: for these the way
+ * through the pool would be most of the work. <host>/<gpu>/metrics/<METRIC>, and some beside it. */
+bool fs_waits(const struct request *q)
+{
+	static const char *const values[] = {"latest.csv", "latest.json", "latest.prom", "stat",
+					     "state"};
+	const char *path = q->captures[0], *gpu = strchr(path, '/');
+	const char *name = gpu ? strchr(gpu + 1, '/') : NULL;
+
+	if (!name || *path == '.' || *path == '%') /* .at/ and its like */
+		return true;
+	name++;
+	if (strncmp(name, "metrics/", 8) == 0)
+		return strchr(name + 8, '/');
+	for (size_t i = 0; i < ARRAY_SIZE(values); i++)
+		if (strcmp(name, values[i]) == 0)
+			return false;
+	return true;
+}
+
 void handle_fs(struct request *q, struct answer *a)
 {
 	struct strbuf path;

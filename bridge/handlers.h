@@ -5,6 +5,7 @@
 #include "answer.h"
 
 void handle_fs(struct request *q, struct answer *a); /* files.c */
+bool fs_waits(const struct request *q);
 
 void handle_telemetry(struct request *q, struct answer *a); /* telemetry.c */
 

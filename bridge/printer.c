@@ -1,6 +1,7 @@
 #include "printer.h"
 
 #include "map.h"
+#include "phrase.h"
 #include "render.h"
 
 #define LINES_BYTES ((size_t)2 << 20) /* of columns that are gathered before they are written */
@@ -11,12 +12,57 @@ struct line {
 	struct strbuf head, times, values;
 };
 
+/* Rows of a GPU share their times, so the last one's text is kept. */
+struct moment {
+	struct stamp time;
+	size_t len; /* 0: none yet */
+	char text[32];
+};
+
 struct printer {
 	enum format format;
 	const struct columns *columns;
 	struct map lines; /* head → line, in order of appearance */
 	size_t bytes;     /* of lines */
-	struct strbuf key;
+	struct phrases phrases;
+	struct moment moment;
+	struct strbuf value; /* the last one's text */
+};
+
+static void render_json(struct phrase *p, const struct record *r)
+{
+	strbuf_adds(&p->text, ROW_JSON_HEAD);
+	p->head = p->text.len;
+	render_row_json_middle(&p->text, r->id, r->series, &r->attribution);
+	p->middle = p->text.len - p->head;
+	render_row_json_tail(&p->text, r->series, &r->attribution);
+}
+
+static void render_ndjson(struct phrase *p, const struct record *r)
+{
+	render_json(p, r);
+	strbuf_addc(&p->text, '\n');
+}
+
+static void render_csv(struct phrase *p, const struct record *r)
+{
+	render_csv_field(&p->text, slice_str(r->id->host));
+	strbuf_addc(&p->text, ',');
+	render_csv_field(&p->text, slice_str(r->id->gpu));
+	strbuf_addc(&p->text, ',');
+	p->head = p->text.len;
+	render_row_middle(&p->text, r->series);
+	p->middle = p->text.len - p->head;
+	render_row_tail(&p->text, r->series, &r->attribution);
+}
+
+static void render_head(struct phrase *p, const struct record *r);
+
+static void (*const renders[FORMATS])(struct phrase *p, const struct record *r) = {
+	[FORMAT_JSON] = render_json,
+	[FORMAT_CSV] = render_csv,
+	[FORMAT_NDJSON] = render_ndjson,
+	[FORMAT_COLUMNS] = render_head,
 };
 
 struct printer *printer_new(enum format f, const struct columns *columns)
@@ -25,7 +71,8 @@ struct printer *printer_new(enum format f, const struct columns *columns)
 
 	w->format = f;
 	w->columns = columns;
-	strbuf_init(&w->key, LINE_BYTES);
+	w->phrases.render = renders[f];
+	strbuf_init(&w->value, LINE_BYTES);
 	return w;
 }
 
@@ -40,6 +87,7 @@ static void drop_lines(struct printer *w)
 		free(l);
 	}
 	map_release(&w->lines);
+	phrases_forget_lines(&w->phrases);
 	w->bytes = 0;
 }
 
@@ -48,8 +96,41 @@ void printer_free(struct printer *w)
 	if (!w)
 		return;
 	drop_lines(w);
-	strbuf_release(&w->key);
+	phrases_release(&w->phrases);
+	strbuf_release(&w->value);
 	free(w);
+}
+
+/* 1752871354.35: as many digits as it came with. Returns the length. */
+static size_t epoch_format(struct stamp t, char text[static 32])
+{
+	char *at = text + 32;
+	int64_t s = t.ns / NS_PER_SEC, fraction = t.ns % NS_PER_SEC;
+	int digits = t.digits;
+
+	for (int i = 9; i > digits; i--)
+		fraction /= 10;
+	for (int i = digits; i > 0; i--, fraction /= 10)
+		*--at = (char)('0' + fraction % 10);
+	if (digits)
+		*--at = '.';
+	do
+		*--at = (char)('0' + s % 10);
+	while (s /= 10);
+	memmove(text, at, (size_t)(text + 32 - at));
+	return (size_t)(text + 32 - at);
+}
+
+static struct slice text_of_time(struct printer *w, struct stamp t)
+{
+	struct moment *m = &w->moment;
+
+	if (!m->len || t.ns != m->time.ns || t.digits != m->time.digits) {
+		m->time = t;
+		m->len = w->format == FORMAT_COLUMNS ? epoch_format(t, m->text)
+						     : stamp_format(t, m->text);
+	}
+	return (struct slice){m->text, m->len};
 }
 
 static void add_stamp(struct strbuf *out, struct stamp t)
@@ -83,15 +164,6 @@ void printer_begin(struct printer *w, struct strbuf *out)
 	strbuf_addc(out, '\n');
 }
 
-static void add_csv(const struct record *r, struct strbuf *out)
-{
-	render_csv_field(out, slice_str(r->id->host));
-	strbuf_addc(out, ',');
-	render_csv_field(out, slice_str(r->id->gpu));
-	strbuf_addc(out, ',');
-	render_row(out, r->time, r->value, r->series, &r->attribution);
-}
-
 static void add_wide_csv(const struct printer *w, const struct record *r, struct strbuf *out)
 {
 	add_stamp(out, r->time);
@@ -110,11 +182,6 @@ static void add_wide_csv(const struct printer *w, const struct record *r, struct
 }
 
 /* ---- JSON ------------------------------------------------------------------------------------ */
-
-static void add_json(const struct record *r, struct strbuf *out)
-{
-	render_row_json(out, r->id, r->time, r->value, r->series, &r->attribution);
-}
 
 static void add_wide_json(const struct printer *w, const struct record *r, struct strbuf *out)
 {
@@ -135,9 +202,10 @@ static void add_wide_json(const struct printer *w, const struct record *r, struc
 
 /* ---- columns --------------------------------------------------------------------------------- */
 
-static void add_head(struct strbuf *out, const struct record *r)
+static void render_head(struct phrase *p, const struct record *r)
 {
 	const struct attribution *a = &r->attribution;
+	struct strbuf *out = &p->text;
 
 	add_name(out, "{\"hostname\":", slice_str(r->id->host));
 	add_name(out, ",\"gpu_id\":", slice_str(r->id->gpu));
@@ -152,54 +220,29 @@ static void add_head(struct strbuf *out, const struct record *r)
 	}
 }
 
-/* What tells lines apart, cheaper than the head: the series and where the strings differ. */
-static void set_key(struct strbuf *key, const struct record *r)
+static struct line *line_new(struct printer *w, const struct strbuf *head)
 {
-	const void *which[] = {r->id, r->series};
+	struct line *l = xcalloc(1, sizeof(*l));
 
-	strbuf_reset(key);
-	strbuf_add(key, which, sizeof(which));
-	strbuf_add_lstr(key, r->attribution.uuid);
-	strbuf_add_lstr(key, r->attribution.container);
-	strbuf_add_lstr(key, r->attribution.pod);
-	strbuf_add_lstr(key, r->attribution.namespace);
-}
-
-static struct line *line_of(struct printer *w, const struct record *r)
-{
-	struct line *l;
-
-	set_key(&w->key, r);
-	l = map_get(&w->lines, w->key.s, w->key.len);
-	if (l)
-		return l;
-	l = xcalloc(1, sizeof(*l));
 	strbuf_init(&l->head, LINE_BYTES);
 	strbuf_init(&l->times, LINE_BYTES);
 	strbuf_init(&l->values, LINE_BYTES);
-	add_head(&l->head, r);
-	map_put(&w->lines, w->key.s, w->key.len, l);
+	strbuf_add(&l->head, head->s, head->len);
+	l->head.err = head->err;
+	map_put(&w->lines, head->s, head->len, l);
 	w->bytes += l->head.len;
 	return l;
 }
 
-/* 1752871354.35: as many digits as it came with. */
-static void add_epoch(struct strbuf *out, struct stamp t)
+static struct line *line_of(struct printer *w, const struct record *r)
 {
-	char text[32], *at = text + sizeof(text);
-	int64_t s = t.ns / NS_PER_SEC, fraction = t.ns % NS_PER_SEC;
-	int digits = t.digits;
+	struct phrase *p = phrase_of(&w->phrases, r);
 
-	for (int i = 9; i > digits; i--)
-		fraction /= 10;
-	for (int i = digits; i > 0; i--, fraction /= 10)
-		*--at = (char)('0' + fraction % 10);
-	if (digits)
-		*--at = '.';
-	do
-		*--at = (char)('0' + s % 10);
-	while (s /= 10);
-	strbuf_add(out, at, (size_t)(text + sizeof(text) - at));
+	if (!p->line)
+		p->line = map_get(&w->lines, p->text.s, p->text.len);
+	if (!p->line)
+		p->line = line_new(w, &p->text);
+	return p->line;
 }
 
 static void flush_lines(struct printer *w, struct strbuf *out)
@@ -228,7 +271,7 @@ static void add_to_line(struct printer *w, const struct record *r, struct strbuf
 		strbuf_addc(&l->times, ',');
 		strbuf_addc(&l->values, ',');
 	}
-	add_epoch(&l->times, r->time);
+	strbuf_add_slice(&l->times, text_of_time(w, r->time));
 	render_value_json(&l->values, r->value);
 	w->bytes += l->times.len + l->values.len - before;
 	if (w->bytes >= LINES_BYTES)
@@ -237,26 +280,35 @@ static void add_to_line(struct printer *w, const struct record *r, struct strbuf
 
 /* ---- any ------------------------------------------------------------------------------------- */
 
-void printer_add(struct printer *w, const struct record *r, struct strbuf *out)
+static struct slice text_of_value(struct printer *w, struct slice value)
 {
-	switch (w->format) {
-	case FORMAT_COLUMNS:
-		add_to_line(w, r, out);
-		return;
-	case FORMAT_CSV:
-		if (w->columns)
-			add_wide_csv(w, r, out);
-		else
-			add_csv(r, out);
-		return;
-	default:
-		if (w->columns)
-			add_wide_json(w, r, out);
-		else
-			add_json(r, out);
-	}
+	strbuf_reset(&w->value);
+	if (w->format == FORMAT_CSV)
+		render_csv_field(&w->value, value);
+	else
+		render_value_json(&w->value, value);
+	return (struct slice){w->value.s, w->value.len};
+}
+
+static void add_wide(struct printer *w, const struct record *r, struct strbuf *out)
+{
+	if (w->format == FORMAT_CSV)
+		add_wide_csv(w, r, out);
+	else
+		add_wide_json(w, r, out);
 	if (w->format == FORMAT_NDJSON)
 		strbuf_addc(out, '\n');
+}
+
+void printer_add(struct printer *w, const struct record *r, struct strbuf *out)
+{
+	if (w->format == FORMAT_COLUMNS)
+		add_to_line(w, r, out);
+	else if (w->columns)
+		add_wide(w, r, out);
+	else
+		phrase_print(phrase_of(&w->phrases, r), text_of_time(w, r->time),
+			     text_of_value(w, r->value), out);
 }
 
 void printer_end(struct printer *w, struct strbuf *out)

@@ -38,12 +38,20 @@ const char *request_arg(const struct request *q, const char *name)
 
 /* ---- ids ------------------------------------------------------------------------------------- */
 
+#define RANDOM_AHEAD 1024
+
+/* Drawn in bulk: a call into the kernel for each would be half of a small request's calls. */
 static void random_hex(char *to, size_t bytes)
 {
-	uint8_t b[16];
+	static __thread uint8_t ahead[RANDOM_AHEAD];
+	static __thread size_t left;
 
-	random_bytes(b, bytes);
-	hex(b, bytes, to);
+	if (left < bytes) {
+		random_bytes(ahead, sizeof(ahead));
+		left = sizeof(ahead);
+	}
+	left -= bytes;
+	hex(ahead + left, bytes, to);
 }
 
 /* Goes into logs and headers, so nothing but what ids are made of. */

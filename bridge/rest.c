@@ -276,11 +276,16 @@ static void run_handler(struct job *j)
 	request_resume(&x->q);
 }
 
+static bool may_wait(const struct request *q)
+{
+	return q->route->flags & ROUTE_WAITS && (!q->route->waits || q->route->waits(q));
+}
+
 /* The request is complete. */
 static enum MHD_Result handle(struct exchange *x)
 {
 	conn_set(x->conn, CONN_BUSY);
-	if (!(x->q.route->flags & ROUTE_WAITS)) {
+	if (!may_wait(&x->q)) {
 		x->q.route->handle(&x->q, &x->a);
 		return send_answer(x);
 	}

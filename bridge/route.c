@@ -202,6 +202,7 @@ const struct route routes[] = {
 		.methods = GETS,
 		.flags = ROUTE_WAITS,
 		.handle = handle_fs,
+		.waits = fs_waits,
 		.types = "",
 		.summary = "The tree: a file's bytes, or a folder's entries",
 	},

@@ -32,6 +32,8 @@ struct route {
 	const char *types;          /* media types of 200, comma-separated; "" where any may be */
 	const char *summary;
 	size_t body_max; /* POST: bytes of a body */
+	/* Of ROUTE_WAITS, whether this request may wait. NULL: they all may. */
+	bool (*waits)(const struct request *q);
 };
 
 extern const struct route routes[];

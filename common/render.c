@@ -44,20 +44,31 @@ static void csv_next(struct strbuf *out, struct slice s)
 	render_csv_field(out, s);
 }
 
-void render_row(struct strbuf *out, struct stamp time, struct slice value, const struct series *s,
-		const struct attribution *a)
+void render_row_middle(struct strbuf *out, const struct series *s)
 {
-	char text[STAMP_MAX];
-
-	strbuf_add(out, text, stamp_format(time, text));
 	csv_next(out, slice_str(s->metric));
-	csv_next(out, value);
+	strbuf_addc(out, ',');
+}
+
+void render_row_tail(struct strbuf *out, const struct series *s, const struct attribution *a)
+{
 	csv_next(out, a->uuid);
 	csv_next(out, a->container);
 	csv_next(out, a->pod);
 	csv_next(out, a->namespace);
 	csv_next(out, slice_str(s->labels));
 	strbuf_addc(out, '\n');
+}
+
+void render_row(struct strbuf *out, struct stamp time, struct slice value, const struct series *s,
+		const struct attribution *a)
+{
+	char text[STAMP_MAX];
+
+	strbuf_add(out, text, stamp_format(time, text));
+	render_row_middle(out, s);
+	render_csv_field(out, value);
+	render_row_tail(out, s, a);
 }
 
 size_t render_row_len(struct stamp time, struct slice value, const struct series *s,
@@ -145,20 +156,18 @@ void render_labels_json(struct strbuf *out, const char *labels)
 	strbuf_addc(out, '}');
 }
 
-void render_row_json(struct strbuf *out, const struct identity *id, struct stamp time,
-		     struct slice value, const struct series *s, const struct attribution *a)
+void render_row_json_middle(struct strbuf *out, const struct identity *id, const struct series *s,
+			    const struct attribution *a)
 {
-	char text[STAMP_MAX];
-
-	strbuf_adds(out, "{\"timestamp\":\"");
-	strbuf_add(out, text, stamp_format(time, text));
-	strbuf_addc(out, '"');
-	json_field(out, ",\"hostname\":", slice_str(id->host));
+	json_field(out, "\",\"hostname\":", slice_str(id->host));
 	json_field(out, ",\"gpu_id\":", slice_str(id->gpu));
 	json_field(out, ",\"uuid\":", a->uuid);
 	json_field(out, ",\"metric_name\":", slice_str(s->metric));
 	strbuf_adds(out, ",\"value\":");
-	render_value_json(out, value);
+}
+
+void render_row_json_tail(struct strbuf *out, const struct series *s, const struct attribution *a)
+{
 	json_field(out, ",\"container\":", a->container);
 	json_field(out, ",\"pod\":", a->pod);
 	json_field(out, ",\"namespace\":", a->namespace);
@@ -167,6 +176,18 @@ void render_row_json(struct strbuf *out, const struct identity *id, struct stamp
 		render_labels_json(out, s->labels);
 	}
 	strbuf_addc(out, '}');
+}
+
+void render_row_json(struct strbuf *out, const struct identity *id, struct stamp time,
+		     struct slice value, const struct series *s, const struct attribution *a)
+{
+	char text[STAMP_MAX];
+
+	strbuf_adds(out, ROW_JSON_HEAD);
+	strbuf_add(out, text, stamp_format(time, text));
+	render_row_json_middle(out, id, s, a);
+	render_value_json(out, value);
+	render_row_json_tail(out, s, a);
 }
 
 /* ---- Prometheus ------------------------------------------------------------------------------ */

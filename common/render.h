@@ -30,6 +30,17 @@ size_t render_row_len(struct stamp time, struct slice value, const struct series
 void render_row_json(struct strbuf *out, const struct identity *id, struct stamp time,
 		     struct slice value, const struct series *s, const struct attribution *a);
 void render_value_json(struct strbuf *out, struct slice value);
+
+/* What rows of one series and attribution have in common, for whoever renders many of them:
+ *	render_row       time, middle, value as render_csv_field has it, tail
+ *	render_row_json  ROW_JSON_HEAD, time, middle, value as render_value_json has it, tail */
+#define ROW_JSON_HEAD "{\"timestamp\":\""
+void render_row_middle(struct strbuf *out, const struct series *s);
+void render_row_tail(struct strbuf *out, const struct series *s, const struct attribution *a);
+void render_row_json_middle(struct strbuf *out, const struct identity *id, const struct series *s,
+			    const struct attribution *a);
+void render_row_json_tail(struct strbuf *out, const struct series *s, const struct attribution *a);
+
 /* Canonical labels as a JSON object. */
 void render_labels_json(struct strbuf *out, const char *labels);
 

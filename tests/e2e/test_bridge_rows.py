@@ -126,6 +126,28 @@ def test_streams_hold_the_whole_window(stored):
     assert len(columns) == len(series)
 
 
+def test_each_row_is_told_with_the_pod_that_it_came_with(system, tmp_path):
+    """What rows share is rendered once, so it is what may be told of the wrong row. Of a series one thing changes at a
+    time."""
+    gray = [n // 2 ^ n // 4 for n in range(64)]
+    told = [(n % 2, f"c{g & 1}", f"pod-{g >> 1 & 1}", f"ns-{g >> 2 & 1}", f"GPU-{g >> 3 & 1}") for n, g in enumerate(gray)]
+    rows = [row(n, n, f"M_{metric}", container=c, pod=p, namespace=ns, uuid=uuid, labels='a="b"' if metric else "")
+            for n, (metric, c, p, ns, uuid) in enumerate(told)]
+    system.collector()
+    system.stream("--csv", write_csv(tmp_path / "pods.csv", rows), "--wait")
+    b, names = Bridge(system), ("metric_name", "container", "pod", "namespace", "uuid")
+    expected = {n: (f"M_{metric}", *rest) for n, (metric, *rest) in enumerate(told)}
+    answers = {f: b.get(GPU.format("host-1:0"), params={"format": f}).text for f in ("ndjson", "csv", "columns")}
+    lines = [json.loads(line) for line in answers["ndjson"].splitlines()]
+    assert {r["value"]: tuple(r[k] for k in names) for r in lines} == expected
+    assert {int(r["value"]): tuple(r[k] for k in names) for r in csv.DictReader(io.StringIO(answers["csv"]))} == expected
+    columns = [json.loads(line) for line in answers["columns"].splitlines()]
+    assert {v: tuple(c[k] for k in names) for c in columns for v in c["values"]} == expected
+    assert len(columns) == len(set(told))
+    page = b.json(GPU.format("host-1:0"), params={"limit": 64})
+    assert page["data"] == lines
+
+
 def test_a_limited_csv_goes_on_by_its_link(stored):
     path, found = GPU.format("node-000:0") + "?format=csv&limit=100", []
     while path:
