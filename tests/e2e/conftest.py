@@ -22,7 +22,9 @@ TEST_TAKES_S = 100  # at most; then the watchdog ends it
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "soak: takes minutes; only with GPUTEL_SOAK set (make soak)")
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # with all that fixtures clean up
+    # A shell that puts us into the background has SIGINT ignored, and what is started here inherits that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # with all that fixtures clean up
 
 
 def pytest_report_header():

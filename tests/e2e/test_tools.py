@@ -16,7 +16,7 @@ import time
 import pytest
 
 from lib import System, wait_until
-from rows import at, fleet, write_csv
+from rows import fleet, write_csv
 
 HOST, GPU = "node-000", "node-000/0"
 
@@ -204,9 +204,10 @@ def test_df_and_stat_f(tree):
 
 def test_copies_of_a_growing_log_are_whole_rows(system, tmp_path):
     """tar and rsync ask for the size, then read so many bytes."""
+    system.base_env["SEGMENT"] = "24h"  # all in one file
     system.collector()
     mount = system.mount()
-    rows = list(fleet(100000, hosts=1, gpus=1, metrics=3, start=at(0)))
+    rows = list(fleet(100000, hosts=1, gpus=1, metrics=3, start="2025-07-18T00:00:00Z"))
     process = system.streamer("--csv", write_csv(tmp_path / "a.csv", rows), "--rate", "2000")
     log = mount / f"{GPU}/telemetry.csv"
     wait_until(lambda: os.stat(log).st_size > 5000, 20, "the first rows")
