@@ -105,7 +105,11 @@ $(BIN)/gputel-%: $(FLAGS) $(SOURCES)
 
 $(B)/tests/unit/test_%: $(B)/tests/unit/test_%.o $(B)/test.a
 	@echo "  LD      $@"
-	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
+
+# Over a tree of its own.
+$(B)/tests/unit/test_feed: $(call objects,$(foreach m,feed subscriber subscriptions past extents event filter \
+	tail work,bridge/$(m).c))
 
 # In a second make, because deps may install what the flags are asked from. Most tests wait most of
 # the time, so units run beside the end-to-end tests, and those beside each other.

@@ -12,8 +12,9 @@
 
 #define COMMAND_MAX ((size_t)64 << 10) /* bytes of a message */
 
-/* The subscription of a connection that named no filter: everything, until it subscribes. */
-#define EVERYTHING "*"
+/* The subscription of a connection that named no filter: everything, until it subscribes. No id
+ * that a client would choose. */
+#define EVERYTHING "\001everything"
 
 void command_run(struct subscriber *s, struct slice text);
 /* The same answer, for what is refused elsewhere. id may be NULL. */

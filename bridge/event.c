@@ -1,10 +1,13 @@
 #include "event.h"
 
 #include <pthread.h>
+#include <stdio.h>
 
 #include "render.h"
 
 #define EVENT_MAX ((size_t)64 << 20) /* serialised rows of one commit */
+#define LINE_MAX  128
+#define NO_GAP    (-1)
 
 /* ---- frames ---------------------------------------------------------------------------------- */
 
@@ -110,7 +113,7 @@ struct made {
 
 struct event {
 	int refs; /* atomic */
-	int64_t revision;
+	int64_t revision, gap_from;
 	struct mono at;
 	struct strbuf text;
 	struct gpu_of_event *gpus;
@@ -118,8 +121,8 @@ struct event {
 	struct row_of_event *rows;
 	size_t n_rows, cap_rows;
 	pthread_mutex_t lock;
-	struct made *made; /* under lock */
-	size_t n_made;
+	struct made *made;   /* under lock */
+	size_t n_made, kept; /* kept: bytes of their frames */
 };
 
 struct event *event_new(int64_t revision)
@@ -128,10 +131,16 @@ struct event *event_new(int64_t revision)
 
 	e->refs = 1;
 	e->revision = revision;
+	e->gap_from = NO_GAP;
 	e->at = mono_now();
 	strbuf_init(&e->text, EVENT_MAX);
 	pthread_mutex_init(&e->lock, NULL);
 	return e;
+}
+
+void event_set_gap(struct event *e, int64_t from)
+{
+	e->gap_from = from;
 }
 
 static void event_free(struct event *e)
@@ -248,8 +257,25 @@ struct making {
 	struct strbuf text;
 	size_t rows;
 	struct frame **frames;
-	size_t n;
+	size_t n, bytes;
 };
+
+static void add_frame(struct making *m, struct frame *f)
+{
+	m->frames = xrealloc(m->frames, (m->n + 1) * sizeof(*m->frames));
+	m->frames[m->n++] = f;
+	m->bytes += sizeof(*f) + FRAME_HEADROOM + f->len;
+}
+
+static void make_gap(struct making *m)
+{
+	const struct event *e = m->event;
+	char text[LINE_MAX];
+	int n = snprintf(text, sizeof(text), "{\"gap\":{\"from\":%lld,\"to\":%lld}}",
+			 (long long)e->gap_from, (long long)e->revision);
+
+	add_frame(m, frame_new(FRAME_GAP, e->revision, (struct slice){text, (size_t)n}));
+}
 
 static void end_frame(struct making *m, bool more)
 {
@@ -258,8 +284,7 @@ static void end_frame(struct making *m, bool more)
 	strbuf_adds(&m->text, more ? "],\"more\":true}" : "]}");
 	f = frame_new(FRAME_ROWS, m->event->revision, (struct slice){m->text.s, m->text.len});
 	f->more = more;
-	m->frames = xrealloc(m->frames, (m->n + 1) * sizeof(*m->frames));
-	m->frames[m->n++] = f;
+	add_frame(m, f);
 	strbuf_reset(&m->text);
 	m->rows = 0;
 }
@@ -300,16 +325,17 @@ static void make_gpu(struct making *m, const struct gpu_of_event *g)
 			make_row(m, &e->rows[i]);
 }
 
-static struct made make_frames(struct making *m, struct selector *s)
+static void make_frames(struct making *m, const struct selector *s)
 {
 	m->wanted = s;
+	if (m->event->gap_from != NO_GAP)
+		make_gap(m);
 	strbuf_init(&m->text, EVENT_MAX);
 	for (size_t i = 0; i < m->event->n_gpus; i++)
 		make_gpu(m, &m->event->gpus[i]);
 	if (m->rows)
 		end_frame(m, false);
 	strbuf_release(&m->text);
-	return (struct made){s, m->frames, m->n};
 }
 
 static struct frame **copy_refs(const struct made *m)
@@ -322,32 +348,56 @@ static struct frame **copy_refs(const struct made *m)
 }
 
 /* Under the lock. */
-static const struct made *made_for(struct event *e, struct selector *s)
+static const struct made *find_made(const struct event *e, const struct selector *s)
 {
 	for (size_t i = 0; i < e->n_made; i++)
 		if (e->made[i].selector == s)
 			return &e->made[i];
+	return NULL;
+}
+
+/* Under the lock. The frames become references of m's and the event's. */
+static void keep(struct event *e, const struct making *m, struct selector *s)
+{
+	struct made made = {selector_ref(s), m->frames, m->n};
+
 	e->made = xrealloc(e->made, (e->n_made + 1) * sizeof(*e->made));
-	e->made[e->n_made] = make_frames(&(struct making){.event = e}, selector_ref(s));
-	return &e->made[e->n_made++];
+	made.frames = copy_refs(&made);
+	e->made[e->n_made++] = made;
+	e->kept += m->bytes;
+}
+
+static bool has_room(const struct event *e, const struct making *m)
+{
+	return e->kept + m->bytes <= KEPT * MAX(e->text.len, FRAME_BYTES);
+}
+
+static void take_kept(struct event *e, struct selector *s, struct making *m)
+{
+	const struct made *kept;
+
+	pthread_mutex_lock(&e->lock);
+	kept = find_made(e, s);
+	if (kept) {
+		m->frames = copy_refs(kept);
+		m->n = kept->n;
+	} else {
+		make_frames(m, s);
+		if (has_room(e, m))
+			keep(e, m, s);
+	}
+	pthread_mutex_unlock(&e->lock);
 }
 
 struct frame **event_frames(struct event *e, struct selector *s, struct selector *const *but,
 			    size_t n_but, size_t *ret_n)
 {
 	struct making m = {.event = e, .but = but, .n_but = n_but};
-	struct frame **list;
-	const struct made *kept;
 
-	if (n_but || __atomic_load_n(&s->users, __ATOMIC_RELAXED) < 2) {
-		list = make_frames(&m, s).frames;
-		*ret_n = m.n;
-		return list;
-	}
-	pthread_mutex_lock(&e->lock);
-	kept = made_for(e, s);
-	*ret_n = kept->n;
-	list = copy_refs(kept);
-	pthread_mutex_unlock(&e->lock);
-	return list;
+	if (n_but || __atomic_load_n(&s->users, __ATOMIC_RELAXED) < 2)
+		make_frames(&m, s);
+	else
+		take_kept(e, s, &m);
+	*ret_n = m.n;
+	return m.frames;
 }

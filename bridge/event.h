@@ -1,4 +1,5 @@
-/* An event: the rows of one commit, serialised once, and the frames made of it for subscribers.
+/* An event: the rows of one commit, serialised once, and the frames made of it for subscribers. Or
+ * the end of a gap, which every selector is told of.
  *
  *	event ─ rows by GPU ─┬─ selector a ─► frame, frame     {"rev":N,"rows":[…]}
  *	                     └─ selector b ─► frame
@@ -15,6 +16,7 @@
 #include "tokens.h"
 
 #define FRAME_BYTES    (64 << 10) /* of rows in a frame; a commit with more spans several */
+#define KEPT           4          /* times the rows of a commit: its frames that are kept */
 #define FRAME_HEADROOM 64         /* free bytes before data, for whoever frames it again */
 
 enum frame_kind { FRAME_ROWS, FRAME_REV, FRAME_GAP, FRAME_LAG, FRAME_FILE, FRAME_ERROR };
@@ -59,6 +61,8 @@ bool selector_wants_row(const struct selector *s, const char *host, const char *
 struct event;
 
 struct event *event_new(int64_t revision);
+/* What was committed after from, up to its own revision, is not known, or not all of it. */
+void event_set_gap(struct event *e, int64_t from);
 /* Another row, as the tree tells it (query_extent_rows). host_name: encoded. -EMSGSIZE: no room. */
 int event_add(struct event *e, const char *host_name, const struct identity *id,
 	      const struct query_row *row) must_check;
@@ -70,7 +74,8 @@ size_t event_bytes(const struct event *e); /* about what it takes */
 struct mono event_made(const struct event *e);
 
 /* The frames of its rows that s wants and none of but does, as references; *ret_n may be 0. Where s
- * has several users they are kept with the event. The caller frees the list. */
+ * has several users they are kept with the event, up to KEPT times its rows. The caller frees the
+ * list. */
 struct frame **event_frames(struct event *e, struct selector *s, struct selector *const *but,
 			    size_t n_but, size_t *ret_n);
 

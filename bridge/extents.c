@@ -1,5 +1,6 @@
 #include "extents.h"
 
+#include "log.h"
 #include "query.h"
 
 void extents_add_gpu(struct extents *l, const char *host, const char *gpu)
@@ -73,6 +74,8 @@ int extents_list(struct extents *l, struct tree *t, int64_t after, int64_t *upto
 		*upto = after + (*upto - after + 1) / 2;
 	if (!r && l->n)
 		qsort(l->list, l->n, sizeof(*l->list), by_revision);
+	l->after = after;
+	l->upto = *upto;
 	return r;
 }
 
@@ -91,6 +94,36 @@ static int on_row(const struct identity *id, const struct query_row *row, void *
 	return event_add(r->event, r->host, id, row);
 }
 
+/* What came after it is left. */
+static struct event *floor_event(struct extents *l)
+{
+	struct event *e = event_new(MIN(l->floor, l->upto));
+
+	event_set_gap(e, l->after);
+	l->floor = 0;
+	while (l->at < l->n && l->list[l->at].x.revision <= event_revision(e))
+		l->at++;
+	return e;
+}
+
+/* -ENOENT and -ESTALE: retention was faster. */
+static int read_extent(const struct extents *l, struct tree *t, const struct gpu_extent *g,
+		       struct reading *to)
+{
+	const char *gpu = l->gpus[g->gpu].gpu;
+	int r;
+
+	to->host = l->gpus[g->gpu].host;
+	r = query_extent_rows(t, to->host, gpu, &g->x, on_row, to);
+	if (r == -EBADMSG) {
+		log_warn("feed: rows of %s/%s of revision %lld are damaged", to->host, gpu,
+			 (long long)g->x.revision);
+		event_set_gap(to->event, g->x.revision - 1);
+		r = 0;
+	}
+	return r == -ENOENT || r == -ESTALE ? 0 : r;
+}
+
 int extents_next(struct extents *l, struct tree *t, struct selector *s, struct event **ret)
 {
 	struct reading reading = {.selector = s};
@@ -98,19 +131,16 @@ int extents_next(struct extents *l, struct tree *t, struct selector *s, struct e
 	int64_t revision;
 	int r = 0;
 
+	if (l->floor > l->after) {
+		*ret = floor_event(l);
+		return 1;
+	}
 	if (at == l->n)
 		return 0;
 	revision = l->list[at].x.revision;
 	reading.event = event_new(revision);
-	for (; at < l->n && l->list[at].x.revision == revision && !r; at++) {
-		const struct gpu_extent *g = &l->list[at];
-
-		reading.host = l->gpus[g->gpu].host;
-		r = query_extent_rows(t, reading.host, l->gpus[g->gpu].gpu, &g->x, on_row,
-				      &reading);
-		if (r == -ENOENT || r == -ESTALE)
-			r = 0; /* retention was faster */
-	}
+	for (; at < l->n && l->list[at].x.revision == revision && !r; at++)
+		r = read_extent(l, t, &l->list[at], &reading);
 	if (r) {
 		event_unref(reading.event);
 		return r;

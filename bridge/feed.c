@@ -8,11 +8,14 @@
 #include "map.h"
 
 #define RING     4096   /* events */
+#define THREADS  8      /* for what subscribers want from the store */
 #define RETRY_US 200000 /* rows of a commit that were not to be had */
 
 struct feed {
 	struct tree *tree;
 	pthread_t thread;
+	struct pool *pool;
+	struct mono ticked; /* the thread's */
 
 	pthread_mutex_t changed_lock; /* what the tree has told */
 	pthread_cond_t changed;
@@ -32,29 +35,6 @@ struct feed {
 	struct map selectors; /* canonical text → a reference */
 	uint64_t events;      /* ever */
 };
-
-/* ---- from the tree --------------------------------------------------------------------------- */
-
-static void on_changes(int64_t revision, const struct change *c, size_t n, void *arg)
-{
-	struct feed *f = arg;
-	char key[2 * NAME_MAX_ENCODED + 2];
-
-	pthread_mutex_lock(&f->changed_lock);
-	f->revision = MAX(f->revision, revision);
-	for (size_t i = 0; i < n; i++) {
-		size_t host = strlen(c[i].host), gpu = c[i].gpu ? strlen(c[i].gpu) : 0;
-
-		if (!gpu)
-			continue; /* a host: its GPUs are told as well */
-		memcpy(key, c[i].host, host);
-		key[host] = '/';
-		memcpy(key + host + 1, c[i].gpu, gpu + 1);
-		map_put(&f->gpus, key, host + 1 + gpu, f);
-	}
-	pthread_cond_signal(&f->changed);
-	pthread_mutex_unlock(&f->changed_lock);
-}
 
 /* ---- the ring -------------------------------------------------------------------------------- */
 
@@ -110,6 +90,16 @@ static void advance(struct feed *f, int64_t revision)
 	pthread_mutex_unlock(&f->ring_lock);
 }
 
+static int64_t read_revision(struct feed *f)
+{
+	int64_t revision;
+
+	pthread_mutex_lock(&f->ring_lock);
+	revision = f->read_rev;
+	pthread_mutex_unlock(&f->ring_lock);
+	return revision;
+}
+
 /* In one step, so that who joins meanwhile is told the right revision. */
 static bool skip_unless_wanted(struct feed *f, int64_t upto)
 {
@@ -134,75 +124,33 @@ static void wake_all(struct feed *f)
 	pthread_mutex_unlock(&f->subscribers_lock);
 }
 
-/* ---- reading commits ------------------------------------------------------------------------- */
+/* ---- from the tree --------------------------------------------------------------------------- */
 
-static bool is_stopping(struct feed *f)
+static void on_changes(int64_t revision, const struct change *c, size_t n, void *arg)
 {
-	bool stop;
+	struct feed *f = arg;
+	char key[2 * NAME_MAX_ENCODED + 2];
 
 	pthread_mutex_lock(&f->changed_lock);
-	stop = f->stop;
+	if (!f->revision)
+		advance(f, revision); /* the first list: what it holds has been there */
+	f->revision = MAX(f->revision, revision);
+	for (size_t i = 0; i < n; i++) {
+		size_t host = strlen(c[i].host), gpu = c[i].gpu ? strlen(c[i].gpu) : 0;
+
+		if (!gpu)
+			continue; /* a host: its GPUs are told as well */
+		memcpy(key, c[i].host, host);
+		key[host] = '/';
+		memcpy(key + host + 1, c[i].gpu, gpu + 1);
+		map_put(&f->gpus, key, host + 1 + gpu, f);
+	}
+	pthread_cond_signal(&f->changed);
 	pthread_mutex_unlock(&f->changed_lock);
-	return stop;
 }
 
-/* Rows that are not to be had now are to be had later: nothing may be left out. */
-static void put_events(struct feed *f, struct extents *l)
-{
-	struct event *e;
-	int r;
-
-	while (!is_stopping(f) && (r = extents_next(l, f->tree, NULL, &e))) {
-		if (r == 1) {
-			put(f, e);
-			wake_all(f);
-		} else {
-			log_debug("feed: rows of a commit are not to be had: %s", strerror(-r));
-			usleep(RETRY_US);
-		}
-	}
-}
-
-static void read_commits(struct feed *f, struct extents *l, int64_t upto)
-{
-	while (f->read_rev < upto && !is_stopping(f)) {
-		int64_t to = upto;
-
-		if (skip_unless_wanted(f, upto))
-			return;
-		if (extents_list(l, f->tree, f->read_rev, &to)) {
-			usleep(RETRY_US);
-		} else {
-			put_events(f, l);
-			advance(f, to);
-		}
-	}
-}
-
-/* ---- the thread ------------------------------------------------------------------------------ */
-
-/* Waits for commits, at most a tick. What has changed is moved into l. */
-static int64_t await_commits(struct feed *f, struct extents *l)
-{
-	struct timespec until;
-	int64_t revision;
-
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += FEED_TICK_MS / 1000;
-	pthread_mutex_lock(&f->changed_lock);
-	if (!f->stop && f->revision == f->read_rev)
-		pthread_cond_timedwait(&f->changed, &f->changed_lock, &until);
-	for (uint32_t i = 0; i < f->gpus.count; i++) {
-		char *host = f->gpus.entries[i].key, *slash = strchr(host, '/');
-
-		*slash = '\0';
-		extents_add_gpu(l, host, slash + 1);
-	}
-	map_release(&f->gpus);
-	revision = f->revision;
-	pthread_mutex_unlock(&f->changed_lock);
-	return revision;
-}
+/* ---- now and then -------------------------------------------------------------------------------
+ */
 
 /* Those that only the table holds. */
 static void sweep_selectors(struct feed *f)
@@ -218,24 +166,122 @@ static void sweep_selectors(struct feed *f)
 	pthread_mutex_unlock(&f->ring_lock);
 }
 
+static void tick(struct feed *f)
+{
+	if (mono_ms_since(f->ticked) < FEED_TICK_MS)
+		return;
+	f->ticked = mono_now();
+	sweep_selectors(f);
+	wake_all(f);
+}
+
+/* ---- reading commits ------------------------------------------------------------------------- */
+
+static bool is_stopping(struct feed *f)
+{
+	bool stop;
+
+	pthread_mutex_lock(&f->changed_lock);
+	stop = f->stop;
+	pthread_mutex_unlock(&f->changed_lock);
+	return stop;
+}
+
+static void pause_for(struct feed *f, int error)
+{
+	log_debug("feed: rows of a commit are not to be had: %s", strerror(-error));
+	usleep(RETRY_US);
+	tick(f);
+}
+
+/* Rows that are not to be had now are to be had later: nothing may be left out. */
+static void put_events(struct feed *f, struct extents *l)
+{
+	struct event *e;
+	int r;
+
+	while (!is_stopping(f) && (r = extents_next(l, f->tree, NULL, &e))) {
+		if (r == 1) {
+			put(f, e);
+			wake_all(f);
+		} else {
+			pause_for(f, r);
+		}
+	}
+}
+
+static void read_commits(struct feed *f, struct extents *l, int64_t upto)
+{
+	int64_t at;
+
+	while ((at = read_revision(f)) < upto && !is_stopping(f)) {
+		int64_t to = upto;
+		int r;
+
+		if (skip_unless_wanted(f, upto))
+			return;
+		r = extents_list(l, f->tree, at, &to);
+		if (r) {
+			pause_for(f, r);
+		} else {
+			put_events(f, l);
+			advance(f, to);
+		}
+	}
+}
+
+/* ---- the thread ------------------------------------------------------------------------------ */
+
+/* Waits for commits, at most a tick. What has changed is moved into l. */
+static int64_t await_commits(struct feed *f, struct extents *l)
+{
+	struct timespec until;
+	int64_t revision, read = read_revision(f);
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += FEED_TICK_MS / 1000;
+	pthread_mutex_lock(&f->changed_lock);
+	if (!f->stop && f->revision <= read)
+		pthread_cond_timedwait(&f->changed, &f->changed_lock, &until);
+	for (uint32_t i = 0; i < f->gpus.count; i++) {
+		char *host = f->gpus.entries[i].key, *slash = strchr(host, '/');
+
+		*slash = '\0';
+		extents_add_gpu(l, host, slash + 1);
+	}
+	map_release(&f->gpus);
+	revision = f->revision;
+	pthread_mutex_unlock(&f->changed_lock);
+	return revision;
+}
+
 static void *run(void *arg)
 {
 	struct feed *f = arg;
-	struct mono ticked = mono_now();
 
+	f->ticked = mono_now();
 	while (!is_stopping(f)) {
 		struct extents l = {0};
 		int64_t upto = await_commits(f, &l);
 
 		read_commits(f, &l, upto);
 		extents_release(&l);
-		if (mono_ms_since(ticked) >= FEED_TICK_MS) {
-			ticked = mono_now();
-			sweep_selectors(f);
-			wake_all(f);
-		}
+		tick(f);
 	}
 	return NULL;
+}
+
+/* What the tree shows already is not told. Nobody has joined yet. */
+static void begin(struct feed *f)
+{
+	int64_t revision;
+
+	tree_watch(f->tree, on_changes, f);
+	revision = tree_revision(f->tree);
+	pthread_mutex_lock(&f->changed_lock);
+	f->revision = MAX(f->revision, revision);
+	pthread_mutex_unlock(&f->changed_lock);
+	advance(f, revision);
 }
 
 struct feed *feed_start(struct tree *tree)
@@ -247,14 +293,14 @@ struct feed *feed_start(struct tree *tree)
 	pthread_cond_init(&f->changed, NULL);
 	pthread_mutex_init(&f->subscribers_lock, NULL);
 	pthread_mutex_init(&f->ring_lock, NULL);
-	f->read_rev = f->revision = tree_revision(tree);
-	if (pthread_create(&f->thread, NULL, run, f)) {
-		f->stop = true;
+	f->pool = pool_start(THREADS);
+	if (!f->pool || pthread_create(&f->thread, NULL, run, f)) {
+		pool_stop(f->pool);
 		feed_free(f);
 		return NULL;
 	}
 	pthread_setname_np(f->thread, "feed");
-	tree_watch(tree, on_changes, f);
+	begin(f);
 	return f;
 }
 
@@ -271,6 +317,11 @@ struct tree *feed_tree(struct feed *f)
 	return f->tree;
 }
 
+void feed_submit(struct feed *f, struct job *j)
+{
+	pool_submit(f->pool, j);
+}
+
 bool feed_is_over(struct feed *f)
 {
 	bool over;
@@ -285,6 +336,7 @@ void feed_stop(struct feed *f)
 {
 	if (!f)
 		return;
+	pool_stop(f->pool);
 	pthread_mutex_lock(&f->changed_lock);
 	f->stop = true;
 	pthread_cond_signal(&f->changed);

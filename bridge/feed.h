@@ -5,7 +5,8 @@
  *
  * An event stays in the ring until every subscriber is past it, at most FEED_AGE_MS and FEED_BYTES;
  * who falls behind that is told so and cut off (subscriber.h). While nobody subscribes nothing is
- * read. What a subscriber wants from before its cursor comes from the store (replay.h).
+ * read. What a subscriber wants from before its cursor comes from the store (past.h), read by
+ * threads of the feed's own, so that no request waits for them.
  *
  * Locks, in order: subscribers (list and wake-ups), whatever wake takes, ring. */
 #ifndef GPUTEL_BRIDGE_FEED_H
@@ -13,6 +14,7 @@
 
 #include "event.h"
 #include "gateway.h"
+#include "work.h"
 
 #define FEED_AGE_MS  10000
 #define FEED_BYTES   ((size_t)32 << 20)
@@ -29,12 +31,14 @@ void feed_stop(struct feed *f);
 void feed_free(struct feed *f); /* when the tree tells nothing any more; NULL is fine */
 bool feed_is_over(struct feed *f);
 struct tree *feed_tree(struct feed *f);
+/* As pool_submit. */
+void feed_submit(struct feed *f, struct job *j);
 
 /* A place in the ring. Embedded in whoever reads it. */
 struct cursor_of_feed {
 	uint64_t seq; /* of the next event; under the ring's lock */
-	/* Called after every event and every FEED_TICK_MS, by threads of the feed and the pool, one
-	 * at a time; must not wait. */
+	/* Called after every event and every FEED_TICK_MS, by threads of the feed, one at a time;
+	 * must not wait. */
 	void (*wake)(void *arg);
 	void *arg;
 	struct cursor_of_feed *prev, *next;

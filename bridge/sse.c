@@ -130,7 +130,7 @@ static struct sse *open_stream(struct request *q, struct opening *o, struct err 
 	s->last = mono_now();
 	strbuf_init(&s->text, 8 * FRAME_BYTES);
 	pthread_mutex_init(&s->lock, NULL);
-	s->subscriber = subscriber_new(s->feed, q->gateway->pool, q->who, on_feed, s);
+	s->subscriber = subscriber_new(s->feed, q->who, on_feed, s);
 	/* Not before what Last-Event-ID asks for: the browser would take its id for later. */
 	if (o->since == SINCE_NOW)
 		say_revision(s);

@@ -133,8 +133,7 @@ static int on_established(struct ws *w, struct client *c, struct lws *wsi)
 	if (w->clients)
 		w->clients->prev = c;
 	w->clients = c;
-	c->subscriber =
-		subscriber_new(w->gateway->feed, w->gateway->pool, c->opening->who, on_feed, c);
+	c->subscriber = subscriber_new(w->gateway->feed, c->opening->who, on_feed, c);
 	say_revision(c);
 	if (subscribe_at_once(c))
 		return -1;
