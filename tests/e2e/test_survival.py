@@ -194,15 +194,15 @@ def test_inotify_goes_on_after_a_death(system, feed, tmp_path):
     wait_until(lambda: s.mount.read(f"host-1/0/{UTIL}") == "2\n", 10, "the value")
     with open(tmp_path / "events", "wb") as out:
         watcher = subprocess.Popen(["inotifywait", "-qm", "-e", "modify", s.mount / f"host-1/0/{UTIL}"], stdout=out)
-    try:
+    count = 0
+
+    def one_more():
         feed.rows(1)
-        wait_until(lambda: (tmp_path / "events").read_text().count("MODIFY") >= 1, 10, "an event")
+        return (tmp_path / "events").read_text().count("MODIFY") > count
+    try:
+        wait_until(one_more, 20, "an event")
         s.kill()
         count = (tmp_path / "events").read_text().count("MODIFY")
-
-        def one_more():
-            feed.rows(1)
-            return (tmp_path / "events").read_text().count("MODIFY") > count
         wait_until(one_more, 20, "an event from the successor")
     finally:
         watcher.terminate()
