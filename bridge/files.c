@@ -12,6 +12,7 @@
 #include "stream.h"
 
 #define FS_PREFIX    "/api/v1/fs/"
+#define PAST_PREFIX  ".at/"
 #define PATH_MAX_RAW ((size_t)8 << 10)
 #define CONTENT_MAX  ((size_t)1 << 30) /* as the tree's own (tree_internal.h) */
 #define ROWS_AT_ONCE ((size_t)256 << 10)
@@ -51,8 +52,15 @@ static int decode_path(const char *raw, struct strbuf *out)
 	return r ? r : out->err;
 }
 
+/* .at/<time>/ has the folders of hosts as well. */
 static const char *scope_of(const char *path, char ret[NAME_MAX_ENCODED + 1])
 {
+	const char *below = strncmp(path, PAST_PREFIX, strlen(PAST_PREFIX))
+				    ? NULL
+				    : strchr(path + strlen(PAST_PREFIX), '/');
+
+	if (below)
+		path = below + 1;
 	snprintf(ret, NAME_MAX_ENCODED + 1, "%.*s", (int)strcspn(path, "/"), path);
 	return ret;
 }

@@ -115,10 +115,10 @@ const struct route routes[] = {
 	{
 		.pattern = "/metrics",
 		.methods = GETS,
-		.flags = ROUTE_FREE,
+		.flags = ROUTE_FREE | ROUTE_WAITS,
 		.handle = handle_own_metrics,
 		.types = "text/plain",
-		.summary = "The bridge's own counters, for Prometheus",
+		.summary = "The bridge's own counters and the queue's, for Prometheus",
 	},
 	{
 		.pattern = "/openapi.json",

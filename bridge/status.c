@@ -78,10 +78,16 @@ void handle_queue(struct request *q, struct answer *a)
 
 /* ---- /metrics -------------------------------------------------------------------------------- */
 
+static void add_figure(struct strbuf *out, const char *type, const char *name, const char *help,
+		       uint64_t value)
+{
+	strbuf_addf(out, "# HELP %s %s\n# TYPE %s %s\n%s %llu\n", name, help, name, type, name,
+		    (unsigned long long)value);
+}
+
 static void add_gauge(struct strbuf *out, const char *name, const char *help, uint64_t value)
 {
-	strbuf_addf(out, "# HELP %s %s\n# TYPE %s gauge\n%s %llu\n", name, help, name, name,
-		    (unsigned long long)value);
+	add_figure(out, "gauge", name, help, value);
 }
 
 static void add_connections(struct strbuf *out, struct conns *c)
@@ -109,6 +115,42 @@ static void add_tree(struct strbuf *out, struct tree *t)
 	add_gauge(out, "gputel_cache_bytes", "Decoded rows held in memory.", s.cache_bytes);
 	add_gauge(out, "gputel_revision", "The store's revision that is shown.",
 		  (uint64_t)tree_revision(t));
+}
+
+/* What the whole system's queue is at, by the names that its programs count with. */
+static void add_queue(struct strbuf *out, struct view *v)
+{
+	struct figures f;
+
+	if (!view_figures(v, &f))
+		return;
+	const struct {
+		const char *name, *help;
+		int64_t value;
+	} counters[] = {
+		{"gputel_messages_published_total", "Messages put in the queue.",
+		 f.messages_published},
+		{"gputel_messages_processed_total", "Messages whose rows are stored.",
+		 f.messages_processed},
+		{"gputel_messages_dropped_total", "Dead letters that were deleted.",
+		 f.messages_dropped},
+		{"gputel_rows_published_total", "Rows put in the queue.", f.rows_published},
+		{"gputel_rows_stored_total", "Rows stored since the beginning.", f.rows_stored},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(counters); i++)
+		add_figure(out, "counter", counters[i].name, counters[i].help,
+			   (uint64_t)counters[i].value);
+	add_gauge(out, "gputel_queue_depth", "Messages that are queued or claimed.",
+		  (uint64_t)MAX(0, f.queue_depth));
+	add_gauge(out, "gputel_messages_dead", "Dead letters.", (uint64_t)f.messages_dead);
+	strbuf_addf(out,
+		    "# HELP gputel_processing_lag_seconds Age of the oldest message that is not "
+		    "stored.\n# TYPE gputel_processing_lag_seconds gauge\n"
+		    "gputel_processing_lag_seconds %lld.%03lld\n"
+		    "# HELP gputel_throttle_rate Share of their rate that streamers are held to.\n"
+		    "# TYPE gputel_throttle_rate gauge\ngputel_throttle_rate %s\n",
+		    (long long)(f.lag_ms / 1000), (long long)(f.lag_ms % 1000), f.throttle_rate);
 }
 
 static void add_feed(struct strbuf *b, struct gateway *g)
@@ -140,6 +182,7 @@ void handle_own_metrics(struct request *q, struct answer *a)
 	add_gauge(&b, "gputel_etcd_up", "Whether etcd answers.", etcd_is_up(g->etcd, NULL));
 	add_feed(&b, g);
 	add_tree(&b, g->tree);
+	add_queue(&b, g->view);
 	answer_header(a, "Cache-Control", "no-store");
 	answer_bytes(a, PROM, &b);
 }

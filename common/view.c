@@ -278,9 +278,25 @@ static void add_reachability(struct strbuf *out, bool up, int64_t since_ns)
 		strbuf_addf(out, "etcd_down_since=%.*s\n", (int)n, text);
 }
 
+static bool take_figures(struct view *v, bool fresh, struct figures *ret)
+{
+	bool have;
+
+	pthread_mutex_lock(&v->lock);
+	v->asked_at = mono_now();
+	if (fresh)
+		wait_figures(v);
+	have = v->have_figures;
+	if (have)
+		*ret = v->figures;
+	pthread_mutex_unlock(&v->lock);
+	return have;
+}
+
 static void status(struct strbuf *out, bool fresh, void *arg)
 {
 	struct view *v = arg;
+	struct figures f;
 	int64_t since = 0;
 	bool up = etcd_is_up(v->etcd, &since);
 
@@ -290,13 +306,13 @@ static void status(struct strbuf *out, bool fresh, void *arg)
 		hosts_describe(v->hosts, out);
 		strbuf_addc(out, '\n');
 	}
-	pthread_mutex_lock(&v->lock);
-	v->asked_at = mono_now();
-	if (fresh && up)
-		wait_figures(v);
-	if (v->have_figures)
-		figures_render(out, &v->figures);
-	pthread_mutex_unlock(&v->lock);
+	if (take_figures(v, fresh && up, &f))
+		figures_render(out, &f);
+}
+
+bool view_figures(struct view *v, struct figures *ret)
+{
+	return take_figures(v, etcd_is_up(v->etcd, NULL), ret);
 }
 
 /* ---- the thread: gaps and figures ------------------------------------------------------------ */

@@ -5,6 +5,7 @@
 #define GPUTEL_VIEW_H
 
 #include "etcd.h"
+#include "figures.h"
 #include "hosts.h"
 #include "tree.h"
 
@@ -23,5 +24,8 @@ struct tree *view_tree(struct view *v);
 int view_newest(struct view *v, int64_t *ret_newest, int64_t *ret_last_commit) must_check;
 /* Waits until the first list is in, at most ms. */
 bool view_wait_ready(struct view *v, int64_t ms);
+/* The queue in figures: of now, for which it waits up to a second; while etcd is away, the last
+ * that were read. False: none were. */
+bool view_figures(struct view *v, struct figures *ret);
 
 #endif

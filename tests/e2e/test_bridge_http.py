@@ -265,6 +265,10 @@ def test_a_token_may_be_for_some_hosts_only(system, tmp_path):
     assert sorted({r["hostname"] for r in b.pages("/api/v1/gpus/0/telemetry", limit=1000)}) == mine
     assert [e["name"] for e in b.json("/api/v1/fs/")["entries"]] == ["README"] + mine
     assert b.get("/api/v1/fs/node-002/0/uuid").text == "GPU-0002-0\n"
+    seen = b.json("/api/v1/gpus")["data"][0]["last_seen"]
+    assert b.get(f"/api/v1/fs/.at/{seen}/node-002/0/stat").status_code == 200
+    for past in ("", "/node-001", "/node-001/0/stat"):
+        assert is_problem(b.get(f"/api/v1/fs/.at/{seen}{past}"), 403), past
     for path in ("/api/v1/fs/node-001/", "/api/v1/fs/node-001/0/stat", "/api/v1/fs/.by-uuid/GPU-0001-0/uuid",
                  "/api/v1/fs/.meta/latest.csv", "/api/v1/metrics", "/api/v1/queue", "/metrics",
                  "/api/v1/gpus/GPU-0001-0", "/api/v1/gpus/node-001:0/telemetry"):
@@ -497,6 +501,16 @@ def test_openapi_describes_what_is_there(bridge):
                 assert again.status_code != 400 or "unknown parameter" not in again.json()["detail"], (path, p["name"])
         unknown = bridge.get(target, params={"no_such_parameter": 1})
         assert is_problem(unknown, 400) and "no_such_parameter" in unknown.json()["detail"], path
+
+
+def test_own_metrics_tell_of_the_queue_what_the_queue_does(bridge):
+    queue = bridge.json("/api/v1/queue")
+    metrics = dict(line.rsplit(" ", 1) for line in bridge.get("/metrics").text.splitlines() if line[0] != "#")
+    for name in ("messages_published", "messages_processed", "rows_published", "rows_stored"):
+        assert int(metrics[f"gputel_{name}_total"]) == queue[name] > 0, name
+    assert int(metrics["gputel_queue_depth"]) == queue["queue_depth"]
+    assert float(metrics["gputel_processing_lag_seconds"]) == queue["processing_lag_ms"] / 1000
+    assert float(metrics["gputel_throttle_rate"]) == float(queue["throttle_rate"])
 
 
 def test_own_metrics_count_requests_by_route(bridge):
