@@ -88,7 +88,7 @@ def test_etcd_sends_only_what_concerns_the_hosts(system, tmp_path):
     before, all_before = meter.bytes, all_meter.bytes
     rows = list(fleet(20000, hosts=20))
     system.stream("--csv", write_csv(tmp_path / "a.csv", rows), "--wait")
-    wait_until(lambda: hosts(some) and len(hosts(everything)) == 20, 10, "the hosts")
+    wait_until(lambda: hosts(some) and len(hosts(everything)) == 20, 30, "the hosts")
     mine = [r for r in rows if r["Hostname"] == "node-000"]
     wait_for_rows(some, Expected(mine))
     wait_for_rows(everything, Expected(rows))
