@@ -366,7 +366,7 @@ static int open_top(struct query *q)
 	if (!r)
 		r = check_decoded(q, decoded_of(top->text));
 	if (r)
-		return r;
+		return r == -EBADMSG ? -EIO : r;
 	top->passed = count_passed(q, decoded_of(top->text));
 	settle_top(q);
 	return 1;

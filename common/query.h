@@ -68,7 +68,7 @@ int query_extents(struct tree *t, const char *host, const char *gpu, int64_t aft
 		  struct extent **ret, size_t *ret_n, int64_t *ret_floor) must_check;
 
 /* Calls fn for each row of the extent in order of position until it returns non-zero, which is
- * passed on. -ESTALE: dropped meanwhile. */
+ * passed on. -ESTALE: dropped meanwhile; -EBADMSG: damaged, now and later. */
 int query_extent_rows(struct tree *t, const char *host, const char *gpu, const struct extent *x,
 		      int (*fn)(const struct identity *id, const struct query_row *row, void *arg),
 		      void *arg) must_check;

@@ -27,7 +27,9 @@ static int build_value(struct strbuf *out, void *arg)
 
 static int outcome(int r)
 {
-	return !r || r == -ENOENT || r == -ENOMEM || r == -ECANCELED ? r : -EIO;
+	bool telling = r == -ENOENT || r == -EBADMSG || r == -ENOMEM || r == -ECANCELED;
+
+	return !r || telling ? r : -EIO;
 }
 
 int chunk_value(const struct chunk_at *at, struct text **ret)

@@ -1,7 +1,8 @@
 /* Chunks of the store as readers use them: fetched through the tree's source, decoded once, kept in
  * the cache. Without the tree's lock, whose holder copied the record.
  *
- * -ENOENT: merged or dropped meanwhile; -ENOMEM, -ECANCELED; -EIO: everything else. */
+ * -ENOENT: merged or dropped meanwhile; -EBADMSG: damaged; -ENOMEM, -ECANCELED; -EIO: everything
+ * else. */
 #ifndef GPUTEL_TREE_CHUNKS_H
 #define GPUTEL_TREE_CHUNKS_H
 

@@ -184,7 +184,7 @@ static int fill(struct stream *st, struct strbuf *out)
 	note_dropped(st, out);
 	if (r == 0)
 		st->seen = a.revision;
-	return r;
+	return r == -EBADMSG ? -EIO : r;
 }
 
 /* ---- answering -------------------------------------------------------------------------------

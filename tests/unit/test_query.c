@@ -738,6 +738,50 @@ TEST(chunks_may_be_merged_while_an_extent_is_read)
 	end(&x);
 }
 
+TEST(damaged_rows_are_told_from_rows_that_are_not_to_be_had)
+{
+	struct extent x1 = {.revision = 11, .segment_ns = T0, .rows = 2};
+	struct feed_chunk *c;
+	struct fixture x;
+
+	begin(&x);
+	c = chunk(&x, T0, 0, two, 2);
+	x1.incarnation = c->incarnation;
+	feed_put_identity(x.t, x.f, x.rev);
+	feed_put(x.t, c, false);
+	commit(&x);
+	x.store.fail = -ETIMEDOUT;
+	CHECK_EQ_INT(query_extent_rows(x.t, HOST, "0", &x1, add_extent_row, NULL), -EIO);
+	x.store.fail = 0;
+	c->value.s[c->value.len - 1] ^= 1;
+	CHECK_EQ_INT(query_extent_rows(x.t, HOST, "0", &x1, add_extent_row, NULL), -EBADMSG);
+	end(&x);
+}
+
+/* A watch that lags behind what etcd has: the GPU is there, and its commits are to be asked for
+ * again. */
+TEST(commits_in_a_merged_chunk_that_is_gone_are_not_to_be_had)
+{
+	struct feed_chunk *parts[2], *merged;
+	struct extent *list;
+	struct fixture x;
+	int64_t floor;
+	size_t n;
+
+	begin(&x);
+	parts[0] = store_rows(&x, T0, 0, two, 2);
+	parts[1] = store_rows(&x, T0, 2, next, 2);
+	merged = feed_merge(&x.store, x.f, parts, 2, ++x.rev);
+	feed_put(x.t, merged, false);
+	feed_drop(x.t, parts[0]);
+	feed_drop(x.t, parts[1]);
+	commit(&x);
+	feed_forget(&x.store, merged);
+	CHECK_EQ_INT(query_extents(x.t, HOST, "0", 0, 99, &list, &n, &floor), -EIO);
+	CHECK_EQ_INT(query_extents(x.t, HOST, "7", 0, 99, &list, &n, &floor), -ENOENT);
+	end(&x);
+}
+
 /* ---- what there is --------------------------------------------------------------------------- */
 
 static int add_gpu(const struct query_gpu *g, void *arg)
