@@ -63,6 +63,7 @@ static bool is_within_limit(struct request *q, struct answer *a)
 		return true;
 	granted = limiter_take(q->gateway->limiter, &q->peer, q->who, &s);
 	limit_headers(a, &s);
+	q->charged = granted && s.rate;
 	if (!granted) {
 		answer_header(a, "Retry-After", "%lld", (long long)s.retry_s);
 		answer_problem(a, 429, "more than %lld requests a second (%lld at once)",

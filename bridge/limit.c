@@ -134,3 +134,16 @@ bool limiter_take(struct limiter *l, const struct peer *p, const struct principa
 	pthread_mutex_unlock(&l->lock);
 	return granted;
 }
+
+void limiter_give_back(struct limiter *l, const struct peer *p, const struct principal *who)
+{
+	char key[TOKEN_NAME_MAX + 2];
+	struct bucket *b;
+
+	key_of(p, who, key);
+	pthread_mutex_lock(&l->lock);
+	b = map_get_str(&l->buckets, key);
+	if (b)
+		b->level = MIN(b->level + 1, (double)l->burst);
+	pthread_mutex_unlock(&l->lock);
+}

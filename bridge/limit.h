@@ -22,4 +22,7 @@ struct limit_state {
 bool limiter_take(struct limiter *l, const struct peer *p, const struct principal *who,
 		  struct limit_state *ret);
 
+/* What was granted does not count after all. */
+void limiter_give_back(struct limiter *l, const struct peer *p, const struct principal *who);
+
 #endif

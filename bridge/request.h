@@ -41,6 +41,7 @@ struct request {
 	struct strbuf body;
 	struct peer peer;      /* who asks: behind a trusted proxy its client */
 	struct principal *who; /* whose token it is; NULL where none are set */
+	bool charged;          /* the rate limit has counted it */
 	struct mono since;
 	char id[REQUEST_ID_MAX]; /* X-Request-Id, theirs or ours */
 	char trace[33];          /* of traceparent, or a new one */

@@ -12,6 +12,10 @@
 #include "subscriber.h"
 #include "ws.h"
 
+#define KEY_BYTES 24 /* 16 in base64 */
+/* libwebsockets has places for some 80 known headers and parameters together. */
+#define ARGS_OF_UPGRADE 32
+
 /* ---- what is asked for ----------------------------------------------------------------------- */
 
 static bool parse_since(struct opening *o, struct request *q, struct answer *a)
@@ -77,38 +81,52 @@ static bool is_origin_allowed(const struct request *q)
 	return origins_have(q->gateway->origins, origin);
 }
 
-static bool offers(const char *list, const char *protocol)
+/* A list as in headers. */
+static bool has_word(const char *list, const char *word,
+		     int (*compare)(const char *, const char *, size_t))
 {
-	size_t n = strlen(protocol);
+	size_t n = strlen(word);
 
 	for (const char *p = list; *p;) {
 		size_t len = strcspn(p, ", \t");
 
-		if (len == n && memcmp(p, protocol, n) == 0)
+		if (len == n && compare(p, word, n) == 0)
 			return true;
 		p += len + (p[len] != '\0');
 	}
 	return false;
 }
 
-static bool is_handshake(struct request *q, struct answer *a)
+/* libwebsockets ends connections without a word where it finds something wrong with these. */
+static bool is_upgrade(const struct request *q)
 {
 	const char *version = request_header(q, "Sec-WebSocket-Version");
 	const char *upgrade = request_header(q, "Upgrade");
-	const char *protocols = request_header(q, "Sec-WebSocket-Protocol");
+	const char *connection = request_header(q, "Connection");
 
-	if (!upgrade || strcasecmp(upgrade, "websocket") != 0 ||
-	    !request_header(q, "Sec-WebSocket-Key") || !version || strcmp(version, "13") != 0) {
+	return upgrade && strcasecmp(upgrade, "websocket") == 0 && connection &&
+	       has_word(connection, "upgrade", strncasecmp) &&
+	       request_header(q, "Sec-WebSocket-Key") && version && strcmp(version, "13") == 0;
+}
+
+static bool is_handshake(struct request *q, struct answer *a)
+{
+	const char *protocols = request_header(q, "Sec-WebSocket-Protocol");
+	const char *key = request_header(q, "Sec-WebSocket-Key");
+
+	if (!is_upgrade(q)) {
 		answer_header(a, "Upgrade", "websocket");
 		answer_header(a, "Sec-WebSocket-Version", "13");
 		answer_problem(a, 426, "this path speaks WebSocket (RFC 6455, version 13) only");
-		return false;
-	}
-	if (protocols && !offers(protocols, "gputel")) {
+	} else if (!*key || strlen(key) > KEY_BYTES) {
+		answer_problem(a, 400, "Sec-WebSocket-Key is not 16 bytes in base64");
+	} else if (protocols && !has_word(protocols, "gputel", strncmp)) {
 		answer_problem(a, 400, "Sec-WebSocket-Protocol: expected \"gputel\" among them");
-		return false;
+	} else if (q->n_args > ARGS_OF_UPGRADE) {
+		answer_problem(a, 400, "more than %d parameters; send a subscribe command for more",
+			       ARGS_OF_UPGRADE);
 	}
-	return true;
+	return !a->problem;
 }
 
 static bool may_be(struct request *q, struct answer *a)
@@ -268,6 +286,8 @@ struct opening *opening_of(struct gateway *g, struct slice head, const struct pe
 		q.peer = proxies_client(g->proxies, peer, request_header(&q, "Forwarded"),
 					request_header(&q, "X-Forwarded-For"));
 	ok = ok && route_admit(&q, &a) && may_be(&q, &a) && opening_parse(o, &q, &a);
+	if (!ok && q.charged) /* it is asked again */
+		limiter_give_back(g->limiter, &q.peer, q.who);
 	o->peer = q.peer;
 	o->who = TAKE_PTR(q.who);
 	request_release(&q);

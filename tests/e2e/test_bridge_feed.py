@@ -249,7 +249,9 @@ def test_fragments_and_pings_between_them_make_one_message(served):
     ({"Origin": "http://evil.example"}, "", 403),
     ({"Sec-WebSocket-Version": "8"}, "", 426),
     ({"Sec-WebSocket-Protocol": "chat"}, "", 400),
-    ({}, "?since=yesterday", 400), ({}, "?hots=a", 400),
+    ({"Connection": "close"}, "", 426),
+    ({"Sec-WebSocket-Key": ""}, "", 400), ({"Sec-WebSocket-Key": "x" * 200}, "", 400),
+    ({}, "?since=yesterday", 400), ({}, "?hots=a", 400), ({}, "?" + "&".join(["host=a"] * 40), 400),
 ])
 def test_an_upgrade_that_is_refused_says_why(served, headers, path, status):
     fields = {"Host": "x", "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
@@ -258,6 +260,22 @@ def test_an_upgrade_that_is_refused_says_why(served, headers, path, status):
     got, answered, body = served.bridge.raw(f"GET /api/v1/ws/telemetry{path} HTTP/1.1\r\n{head}\r\n".encode())
     assert got == status, body
     assert json.loads(body)["status"] == status
+
+
+def test_as_many_parameters_as_are_allowed_are_taken(served):
+    headers = {f"X-{i}": "y" for i in range(40)}
+    Socket(served.bridge, {"host": [f"host-{i}" for i in range(32)]}, headers=headers).close()
+
+
+def test_a_refused_upgrade_is_one_request_for_the_rate_limit(system):
+    bridge = Bridge(system, GATEWAY_RATE_LIMIT="1/s:20")
+    left = []
+    for _ in range(2):
+        with pytest.raises(websockets.InvalidStatusCode) as refused:
+            Socket(bridge, {"since": "yesterday"})
+        assert refused.value.status_code == 400
+        left.append(int(refused.value.headers["RateLimit"].partition("r=")[2].partition(";")[0]))
+    assert left[0] - left[1] <= 1
 
 
 def test_places_are_limited_and_come_free(system):
