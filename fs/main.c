@@ -36,6 +36,7 @@ struct program {
 	struct recording *recording; /* instead of etcd and view */
 	struct fuse_session *session;
 	struct toucher *toucher;
+	bool quiet; /* nothing of ours calls the kernel any more */
 	struct notifier *notifier;
 	struct pruner *pruner;
 	struct watchdog *watchdog;
@@ -141,12 +142,25 @@ static void on_hup(void *arg)
 	conf_reload(&p->conf);
 }
 
+/* Who calls the kernel may wait there for a lock that a request of the toucher holds: so they end
+ * while requests are still answered, or they would never. */
+static void end_calls(struct program *p)
+{
+	if (p->quiet)
+		return;
+	p->quiet = true;
+	pruner_stop(TAKE_PTR(p->pruner));
+	notifier_stop(p->notifier);
+	events_stop(p->fs.events);
+}
+
 static void on_stop(void *arg)
 {
 	struct program *p = arg;
 
 	if (p->etcd)
 		etcd_cancel(p->etcd);
+	end_calls(p);
 }
 
 /* `etcd1:2379,etcd2:2379 /mnt/gputel gputel …` in fstab. What stands there is the name of the
@@ -364,10 +378,8 @@ static void release(struct program *p)
 		etcd_cancel(p->etcd);
 	daemon_stop(); /* for whoever waits in between */
 	watchdog_stop(p->watchdog);
-	pruner_stop(p->pruner);
+	end_calls(p);
 	heir_release(&p->heir);
-	notifier_stop(p->notifier);
-	events_stop(p->fs.events);
 	streams_stop(p->fs.streams);
 	waits_stop(p->fs.waits);
 	mountpoint_detach(&p->mountpoint); /* still there where the connection was aborted */

@@ -257,6 +257,7 @@ class Mount:
 
     def __init__(self, path, process):
         self.path, self.process = path, process
+        self.minors = set(mounts_at(path))  # also when it is no longer in the tree of mounts
 
     def __truediv__(self, name):
         return self.path / name
@@ -282,7 +283,7 @@ class Mount:
         return status
 
     def abort(self):
-        for minor in mounts_at(self.path):
+        for minor in self.minors.union(mounts_at(self.path)):
             abort_fuse(minor)
 
     def close(self):
@@ -291,6 +292,7 @@ class Mount:
             try:
                 self.process.popen.wait(15 * SLOW)
             except subprocess.TimeoutExpired:
+                self.abort()
                 self.process.kill()
         force_unmount(self.path, abort=self.process.killed)
 
@@ -361,6 +363,7 @@ class System:
         self.mounts.append(mount)
         wait_until(lambda: mounts_at(path) or not mount.process.running(), 10, "the mount appears")
         assert mount.process.running(), "gputel-fs ended:\n" + mount.process.log()
+        mount.minors.update(mounts_at(path))
         if ready:
             wait_until(lambda: ".meta" in mount.names(), 10, "the first list is in")
         return mount
