@@ -11,7 +11,7 @@ PACKAGES := gcc make pkg-config libfuse3-dev fuse3 libcurl4-openssl-dev \
 	libsodium-dev libzstd-dev libmicrohttpd-dev libwebsockets-dev libssl-dev zlib1g-dev libjs-chart.js \
 	etcd-server etcd-client python3 python3-pytest \
 	python3-hypothesis python3-requests python3-websockets chromium-headless-shell inotify-tools rsync procps psmisc iproute2 strace \
-	file lsof git
+	file lsof git less busybox openssl
 PYTHON   := /usr/bin/python3
 
 SAN     ?=
