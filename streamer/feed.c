@@ -80,6 +80,17 @@ static void accepted(const struct message *m, void *arg)
 	f->conf->accepted(m, f->conf->arg);
 }
 
+static int fingerprint(int64_t before, char ret[2 * SHA256_LEN + 1], void *arg)
+{
+	struct feed *f = arg;
+	uint8_t sha[SHA256_LEN];
+	int r = source_fingerprint(f->fd, before, sha);
+
+	if (!r)
+		hex(sha, sizeof(sha), ret);
+	return r;
+}
+
 static int ensure_publisher(struct feed *f, struct err *e)
 {
 	struct publisher_conf conf = f->conf->publisher;
@@ -90,8 +101,9 @@ static int ensure_publisher(struct feed *f, struct err *e)
 	conf.admit = admit;
 	conf.rate = rate;
 	conf.accepted = accepted;
+	conf.fingerprint = f->is_file ? fingerprint : NULL;
 	conf.arg = f;
-	r = publisher_open(&f->publisher, &conf, &f->record, f->is_file ? f->fd : -1, e);
+	r = publisher_open(&f->publisher, &conf, &f->record, e);
 	if (r)
 		return r;
 	f->publisher_open = true;

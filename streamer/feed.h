@@ -12,7 +12,7 @@
 #include <stdatomic.h>
 
 struct feed_conf {
-	struct publisher_conf publisher; /* admit, accepted and arg are the feed's own business */
+	struct publisher_conf publisher; /* its callbacks and arg are the feed's own business */
 	const char *path;                /* "-": standard input */
 	bool loop, again, time_now;
 	enum pace_mode pace;

@@ -3,6 +3,7 @@
  * One transaction is in flight per source. A window that fits one transaction needs no record of
  * its own; of a larger one the record is opened first, so that a restart knows what to read again
  * and how it was cut. Not thread-safe; one publisher per source, any number of sources per process.
+ * Waits for etcd and for its turn; daemon_stopping() ends that.
  */
 #ifndef GPUTEL_PUBLISHER_H
 #define GPUTEL_PUBLISHER_H
@@ -27,6 +28,9 @@ struct publisher_conf {
 	double (*rate)(void *arg);
 	/* Told each accepted message. */
 	void (*accepted)(const struct message *m, void *arg);
+	/* Hex text that knows the bytes [0, before) of the source again. NULL: it cannot be read
+	 * again. */
+	int (*fingerprint)(int64_t before, char ret[2 * SHA256_LEN + 1], void *arg);
 	void *arg;
 };
 
@@ -47,14 +51,13 @@ struct publisher {
 	size_t n_out;
 	size_t out_bytes;
 	int64_t out_rows;
-	int fd; /* for the fingerprint; -1: a pipe */
 };
 
 /* Becomes the owner of the source in record (which may have mod_rev 0: it is new); waits while
  * another streamer owns it. Reads the record anew when it has waited. -ECANCELED: a stop was asked
  * for while it waited. */
 int publisher_open(struct publisher *p, const struct publisher_conf *conf,
-		   const struct producer *record, int fd, struct err *e) must_check;
+		   const struct producer *record, struct err *e) must_check;
 void publisher_close(struct publisher *p);
 
 /* The next window begins anew at offset 0: a new pass over the same source. */

@@ -1,4 +1,4 @@
-/* Back-pressure: how fast a streamer may publish, given how far the collectors are behind.
+/* Back-pressure: how fast a process may publish, given how far the collectors are behind.
  *
  * A thread looks at the queue twice a second: its depth, its bytes and the age of its oldest
  * message; and at etcd's space: from 85 % of the quota in use publishing pauses until 80 %. Past

@@ -4,7 +4,6 @@
 #include "daemon.h"
 #include "log.h"
 #include "process.h"
-#include "source.h"
 
 #include <stdio.h>
 
@@ -74,12 +73,11 @@ static int own(struct publisher *p, struct err *e)
 }
 
 int publisher_open(struct publisher *p, const struct publisher_conf *conf,
-		   const struct producer *record, int fd, struct err *e)
+		   const struct producer *record, struct err *e)
 {
 	int r;
 
-	*p = (struct publisher){
-		.conf = *conf, .record = *record, .fd = fd, .batch_size = conf->batch_size};
+	*p = (struct publisher){.conf = *conf, .record = *record, .batch_size = conf->batch_size};
 	p->out = xcalloc(QUEUE_PUBLISH_MAX, sizeof(*p->out));
 	for (size_t i = 0; i < QUEUE_PUBLISH_MAX; i++)
 		strbuf_init(&p->out[i].payload, BATCH_PAYLOAD_MAX);
@@ -274,20 +272,12 @@ static int send_out(struct publisher *p, struct producer *next, struct err *e)
 /* The record after the window: everything up to its end is accepted. */
 static int after_window(const struct publisher *p, const struct window *w, struct producer *ret)
 {
-	uint8_t sha[SHA256_LEN];
-	int r = 0;
-
 	*ret = p->record;
 	ret->offset = w->end;
 	ret->line = w->end_line;
 	ret->window_end = ret->window_done = 0;
 	ret->fingerprint[0] = '\0';
-	if (p->fd >= 0) {
-		r = source_fingerprint(p->fd, w->end, sha);
-		if (!r)
-			hex(sha, sizeof(sha), ret->fingerprint);
-	}
-	return r;
+	return p->conf.fingerprint ? p->conf.fingerprint(w->end, ret->fingerprint, p->conf.arg) : 0;
 }
 
 /* Before any of it is sent; the messages encoded so far wait. */
