@@ -505,9 +505,19 @@ bool json_is_null(const struct json *j)
 	return is_type(j, T_NULL);
 }
 
+bool json_is_bool(const struct json *j)
+{
+	return is_type(j, T_TRUE) || is_type(j, T_FALSE);
+}
+
 struct slice json_str(const struct json *j)
 {
 	return json_is_string(j) ? (struct slice){j->text, j->n} : SLICE_LIT("");
+}
+
+struct slice json_number_text(const struct json *j)
+{
+	return json_is_number(j) ? (struct slice){j->text, j->n} : SLICE_LIT("");
 }
 
 int64_t json_int(const struct json *j, int64_t fallback)

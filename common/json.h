@@ -26,9 +26,11 @@ bool json_is_array(const struct json *j);
 bool json_is_string(const struct json *j);
 bool json_is_number(const struct json *j);
 bool json_is_null(const struct json *j); /* a JSON null; absent (NULL) is not */
+bool json_is_bool(const struct json *j);
 
 struct slice json_str(const struct json *j);              /* "" if it is no string */
 int64_t json_int(const struct json *j, int64_t fallback); /* also a decimal string: "123" */
+struct slice json_number_text(const struct json *j);      /* as it was written; "": no number */
 bool json_bool(const struct json *j);                     /* false if it is no boolean */
 
 /* Calls fn for each member of an object, in order; stops at the first non-zero return, which it
