@@ -4,6 +4,7 @@
 # make fuzz [FUZZ_TIME=60]  every fuzzer (needs clang)
 # make bench-bridge          requests, files and events of the bridge, beside peers
 # make bench-columns CSV=FILE  what the chunk format takes and costs on its rows
+# make generated            examples/gputel.conf anew, after common/conf_table.c
 # make test | check | run   see README.md
 
 PROGRAMS := streamer collector fs bridge
@@ -11,7 +12,7 @@ PACKAGES := gcc make pkg-config libfuse3-dev fuse3 libcurl4-openssl-dev \
 	libsodium-dev libzstd-dev libmicrohttpd-dev libwebsockets-dev libssl-dev zlib1g-dev libjs-chart.js \
 	etcd-server etcd-client python3 python3-pytest \
 	python3-hypothesis python3-requests python3-websockets chromium-headless-shell inotify-tools rsync procps psmisc iproute2 strace \
-	file lsof git less busybox openssl
+	file lsof git less busybox openssl groff-base
 PYTHON   := /usr/bin/python3
 
 SAN     ?=
@@ -46,7 +47,7 @@ TESTLIB := $(call objects,tests/lib/*.c)
 UNITS   := $(patsubst %.c,$(B)/%,$(sort $(wildcard tests/unit/test_*.c)))
 ALL_OBJ := $(call objects,$(foreach d,common tests/lib tests/unit tests/bench $(PROGRAMS),$(d)/*.c))
 
-.PHONY: all $(PROGRAMS) deps run test test-unit test-e2e check clean bench bench-bridge bench-columns bench-fs fuzz fuzzers chaos soak
+.PHONY: all $(PROGRAMS) generated deps run test test-unit test-e2e check clean bench bench-bridge bench-columns bench-fs fuzz fuzzers chaos soak
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -201,6 +202,10 @@ deps:
 run: deps
 	@$(MAKE) --no-print-directory all
 	@GPUTEL_BIN=$(abspath $(BIN)) examples/run.sh
+
+# What is made of the table of variables and kept here for people to read; tests compare it.
+generated: collector
+	@$(BIN)/gputel-collector --print-config=sample >examples/gputel.conf
 
 clean:
 	rm -rf build bin

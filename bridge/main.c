@@ -66,7 +66,11 @@ static void on_hup(void *arg)
 	struct program *p = arg;
 	struct err e = {""};
 
-	conf_reload(&p->conf);
+	if (conf_reload(&p->conf)) {
+		daemon_set_drain(p->conf.shutdown_timeout);
+		tree_set_cache(p->gateway.tree, (size_t)p->conf.fs_cache);
+		tree_set_stale_after(p->gateway.tree, p->conf.stale_after);
+	}
 	if (tokens_reload(p->gateway.tokens, &e))
 		log_error("tokens not reloaded: %s", e.text);
 	else if (tokens_needed(p->gateway.tokens))

@@ -28,6 +28,7 @@ enum mode { MODE_COLLECT, MODE_DRAIN, MODE_AUDIT, MODE_DEAD };
 
 struct collector {
 	struct conf conf;
+	struct keeping keeping; /* as conf has it */
 	enum mode mode;
 	const struct dead_command *dead;
 	const char *dead_id;
@@ -243,11 +244,7 @@ static int start_workers(struct collector *k, struct err *e)
 		.max_retries = k->conf.mq_max_retries,
 		.batch = (size_t)MIN(k->conf.collector_batch_size, k->conf.mq_batch_size),
 		.buffer_bytes = (size_t)(k->conf.collector_buffer / k->conf.collector_workers / 8),
-		.retention_ns = k->conf.retention * NS_PER_MS,
-		.by_bytes = k->conf.retention_bytes > 0,
-		.lease_ns = k->conf.retention
-				    ? (k->conf.retention + 2 * k->conf.segment) * NS_PER_MS
-				    : 0,
+		.keeping = &k->keeping,
 		.deadline_ms = k->conf.mq_processing_timeout,
 	};
 
@@ -419,7 +416,7 @@ static int run_session(struct collector *k, struct err *e)
 	if (!r)
 		r = start_workers(k, e);
 	if (!r && (r = upkeep_start(&k->upkeep, k->etcd, &k->consumer, session_lease(k->session),
-				    &k->conf)))
+				    &k->conf, &k->keeping)))
 		err_set(e, r, "cannot start a thread: %s", strerror(-r));
 	if (!r) {
 		log_info("collecting as %s", k->consumer.id);
@@ -478,9 +475,20 @@ static void on_stop(void *arg)
 		etcd_cancel(k->etcd);
 }
 
+static void keep(struct collector *k)
+{
+	k->keeping.age_ns = k->conf.retention * NS_PER_MS;
+	k->keeping.bytes = k->conf.retention_bytes;
+}
+
 static void on_hup(void *arg)
 {
-	conf_reload(&((struct collector *)arg)->conf);
+	struct collector *k = arg;
+
+	if (!conf_reload(&k->conf))
+		return;
+	daemon_set_drain(k->conf.shutdown_timeout);
+	keep(k);
 }
 
 int main(int argc, char **argv)
@@ -505,6 +513,8 @@ int main(int argc, char **argv)
 
 	if (r)
 		return r > 0 ? 0 : EXIT_USAGE;
+	keep(&k);
+	k.keeping.segment_ns = k.conf.segment * NS_PER_MS;
 	conf_etcd(&k.conf, &conf);
 	r = daemon_init(k.conf.shutdown_timeout, &e);
 	if (!r && digest_init())

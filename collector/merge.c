@@ -145,7 +145,7 @@ static int64_t least_until(const struct writer *w, const struct segment_state *s
 {
 	int64_t early_ns = (stage == STAGE_OPEN ? 2 : 1) * w->segment_ns;
 
-	return w->lease_ns ? lease_until(w, s) - early_ns : INT64_MIN;
+	return w->lease_ns ? lease_until(w, s) - early_ns : INT64_MAX;
 }
 
 /* A run that no transaction holds because its parts have bodies is tried shorter. false: the

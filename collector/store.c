@@ -179,7 +179,7 @@ static void count_stored(struct tally *t, const struct claim *k)
 static int prepare_pairs(struct turn *t, const struct host *h, struct intake *in, size_t from,
 			 size_t to, struct lease *ret, struct err *e)
 {
-	int64_t lease_ns = t->w->conf.lease_ns;
+	int64_t lease_ns = keeping_lease_ns(t->w->conf.keeping);
 	struct consumer *c = t->w->consumer;
 	int r = intake_prepare(in, c->etcd, &c->fence, &h->hold, from, to, e);
 

@@ -19,7 +19,9 @@ struct upkeep {
 	struct etcd *etcd;
 	struct consumer *consumer;
 	const struct conf *conf;
-	int64_t lease; /* the session's */
+	const struct keeping *keeping;
+	int64_t age_ns, bytes; /* of it, as looked at last */
+	int64_t lease;         /* the session's */
 	pthread_t thread;
 	bool stop; /* under the consumer's lock */
 
@@ -208,13 +210,32 @@ static void keep_from(struct consumer *c, int64_t start_ns)
 	consumer_unlock(c);
 }
 
+/* What is kept has changed: every host is looked at anew, for that and to know what it takes. */
+static void follow_keeping(struct upkeep *u)
+{
+	struct consumer *c = u->consumer;
+
+	if (u->age_ns == u->keeping->age_ns && u->bytes == u->keeping->bytes)
+		return;
+	u->age_ns = u->keeping->age_ns;
+	u->bytes = u->keeping->bytes;
+	consumer_lock(c);
+	c->keep_from_ns = u->bytes ? c->keep_from_ns : INT64_MIN;
+	roster_each (&c->hosts, i)
+		roster_at(&c->hosts, i)->sweep = mono_now();
+	consumer_wake(c);
+	consumer_unlock(c);
+}
+
 /* A tenth is left free for what comes until the next look, and until the drops are done. */
 static int look_at_sizes(struct upkeep *u, struct err *e)
 {
 	struct sizes mine = {0}, all = {0};
-	int64_t max = u->conf->retention_bytes;
+	int64_t max;
 	int r;
 
+	follow_keeping(u);
+	max = u->bytes;
 	if (!max)
 		return 0;
 	take_sizes(u->consumer, &mine);
@@ -272,7 +293,7 @@ static void *run(void *arg)
 }
 
 int upkeep_start(struct upkeep **ret, struct etcd *etcd, struct consumer *c, int64_t lease,
-		 const struct conf *conf)
+		 const struct conf *conf, const struct keeping *keeping)
 {
 	struct upkeep *u = xcalloc(1, sizeof(*u));
 	int r;
@@ -281,6 +302,9 @@ int upkeep_start(struct upkeep **ret, struct etcd *etcd, struct consumer *c, int
 	u->consumer = c;
 	u->lease = lease;
 	u->conf = conf;
+	u->keeping = keeping;
+	u->age_ns = keeping->age_ns;
+	u->bytes = keeping->bytes;
 	r = pthread_create(&u->thread, NULL, run, u);
 	if (r)
 		free(u);

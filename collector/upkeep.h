@@ -14,6 +14,7 @@
 
 #include "conf.h"
 #include "consumer.h"
+#include "keeping.h"
 
 #define UPKEEP_HISTORY_MS   60000
 #define UPKEEP_DEAD_LETTERS 10000 /* past it nothing more is dead-lettered; see consumer.h */
@@ -22,7 +23,7 @@ struct upkeep;
 
 /* lease: the session's. */
 int upkeep_start(struct upkeep **ret, struct etcd *etcd, struct consumer *c, int64_t lease,
-		 const struct conf *conf) must_check;
+		 const struct conf *conf, const struct keeping *keeping) must_check;
 /* After etcd_cancel or while etcd answers; NULL is fine. */
 void upkeep_stop(struct upkeep *u);
 

@@ -28,16 +28,18 @@ int worker_state(struct worker *w, struct host *h, struct err *e)
 {
 	struct consumer *c = w->consumer;
 
-	if (h->state)
+	if (h->state) {
+		h->state->lease_ns = keeping_lease_ns(w->conf.keeping);
 		return 0;
+	}
 	return writer_load(&h->state, c->etcd, &c->fence, &h->hold, w->conf.segment_ns,
-			   w->conf.lease_ns, e);
+			   keeping_lease_ns(w->conf.keeping), e);
 }
 
 void worker_leave_host(struct worker *w, struct host *h)
 {
 	h->merge = h->state ? merge_due(h->state) : mono_in_ms(MERGE_QUIET_MS);
-	if (!h->state || !w->conf.by_bytes)
+	if (!h->state || !w->conf.keeping->bytes)
 		return;
 	if (mono_ms_until(h->size_at)) {
 		h->merge.ns = MIN(h->merge.ns, h->size_at.ns);
@@ -50,9 +52,10 @@ void worker_leave_host(struct worker *w, struct host *h)
 /* How often a host is looked at: a twentieth of the retention, and well before leases end. */
 static int64_t sweep_every_ms(const struct worker *w)
 {
-	int64_t ms = MIN(w->conf.retention_ns / 20, w->conf.segment_ns / 2) / NS_PER_MS;
+	int64_t age_ns = w->conf.keeping->age_ns;
+	int64_t ms = MIN(age_ns / 20, w->conf.segment_ns / 2) / NS_PER_MS;
 
-	return w->conf.retention_ns ? MIN(MAX(ms, SWEEP_MIN_MS), SWEEP_MAX_MS) : SWEEP_MAX_MS;
+	return age_ns ? MIN(MAX(ms, SWEEP_MIN_MS), SWEEP_MAX_MS) : SWEEP_MAX_MS;
 }
 
 static int take_turn(struct worker *w, struct host *h, struct err *e)
@@ -95,7 +98,7 @@ static int release_turn(struct worker *w, struct host *h, struct err *e)
 static int sweep_turn(struct worker *w, struct host *h, struct err *e)
 {
 	struct consumer *c = w->consumer;
-	struct retention conf = {.age_ns = w->conf.retention_ns};
+	struct retention conf = {.age_ns = w->conf.keeping->age_ns};
 	size_t dropped = 0;
 	int r = worker_state(w, h, e);
 

@@ -7,17 +7,16 @@
 #define GPUTEL_WORKER_H
 
 #include "consumer.h"
+#include "keeping.h"
 #include "tally.h"
 
 struct worker_conf {
 	int64_t segment_ns;
 	int64_t max_retries;
-	size_t batch;         /* most messages of a turn */
-	size_t buffer_bytes;  /* most payload bytes of a turn */
-	int64_t retention_ns; /* 0: for ever */
-	bool by_bytes;        /* RETENTION_BYTES is set */
-	int64_t lease_ns;     /* of chunks: RETENTION + 2 SEGMENT, or 0 */
-	int64_t deadline_ms;  /* a turn that computes for longer ends the process */
+	size_t batch;        /* most messages of a turn */
+	size_t buffer_bytes; /* most payload bytes of a turn */
+	const struct keeping *keeping;
+	int64_t deadline_ms; /* a turn that computes for longer ends the process */
 };
 
 struct worker {

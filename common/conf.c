@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "conf_print.h"
 #include "conf_table.h"
 #include "envfile.h"
 #include "etcd.h"
@@ -15,22 +16,21 @@ const char gputel_version[] = "0.1.0";
 
 #define VARS_MAX 128
 
-enum source { SOURCE_DEFAULT, SOURCE_FILE, SOURCE_ENVIRONMENT, SOURCE_FLAG };
-
-/* A variable's effective text and where it stood. */
-struct setting {
-	char *text;
-	enum source source;
-	int line; /* SOURCE_FILE */
+enum action {
+	ACTION_RUN,
+	ACTION_HELP,
+	ACTION_VERSION,
+	ACTION_SAMPLE,
+	ACTION_MAN,
+	ACTION_PRINT,
+	ACTION_CHECK,
 };
-
-enum action { ACTION_RUN, ACTION_HELP, ACTION_VERSION, ACTION_PRINT, ACTION_CHECK };
 
 /* One pass over all sources. */
 struct loader {
 	const struct conf_program *program;
 	struct conf *conf;
-	struct setting settings[VARS_MAX];
+	struct conf_setting settings[VARS_MAX];
 	const char *flags[VARS_MAX]; /* what argv says, or NULL; borrowed */
 	char *file;                  /* --config, or NULL */
 	enum action action;
@@ -41,6 +41,7 @@ struct loader {
 
 /* What conf_reload starts from. */
 static struct loader loaded;
+static struct conf_program program; /* a copy: the caller's may be gone by then */
 
 static void fault(struct loader *l, const char *fmt, ...) printf_like(2, 3);
 
@@ -66,20 +67,20 @@ static bool known(const struct loader *l, size_t i)
 	return conf_vars[i].programs & l->program->bit;
 }
 
-static void assign(struct loader *l, size_t i, const char *text, enum source source, int line)
+static void assign(struct loader *l, size_t i, const char *text, enum conf_source source, int line)
 {
 	const struct conf_var *v = &conf_vars[i];
 	struct err e;
 
-	if (conf_var_set(v, text, l->conf, &e) < 0) {
-		if (source == SOURCE_FILE)
+	if (conf_var_set(v, text, known(l, i), l->conf, &e) < 0) {
+		if (source == CONF_FILE)
 			fault(l, "%s:%d: %s: %s", l->file, line, v->name, e.text);
 		else
 			fault(l, "%s: %s", v->name, e.text);
 		return;
 	}
 	free(l->settings[i].text);
-	l->settings[i] = (struct setting){xstrdup(text), source, line};
+	l->settings[i] = (struct conf_setting){xstrdup(text), source, line};
 }
 
 static const char *default_of(const struct conf_var *v)
@@ -105,7 +106,7 @@ static void on_file_line(const char *name, const char *value, int line, void *ar
 	for (size_t i = 0; i < conf_vars_count; i++) {
 		if (strcmp(conf_vars[i].name, name) != 0)
 			continue;
-		assign(l, i, value, SOURCE_FILE, line);
+		assign(l, i, value, CONF_FILE, line);
 		return;
 	}
 	fault(l, "%s:%d: %s: unknown variable", l->file, line, name);
@@ -124,18 +125,18 @@ static void load_variables(struct loader *l)
 	struct err e;
 
 	for (size_t i = 0; i < conf_vars_count; i++)
-		assign(l, i, default_of(&conf_vars[i]), SOURCE_DEFAULT, 0);
+		assign(l, i, default_of(&conf_vars[i]), CONF_DEFAULT, 0);
 	if (l->file && envfile_read(l->file, on_file_line, l, &e) < 0)
 		fault(l, "--config: %s", e.text);
 	for (size_t i = 0; i < conf_vars_count; i++) {
 		const char *text = getenv(conf_vars[i].name);
 
 		if (text)
-			assign(l, i, text, SOURCE_ENVIRONMENT, 0);
+			assign(l, i, text, CONF_ENVIRONMENT, 0);
 	}
 	for (size_t i = 0; i < conf_vars_count; i++) {
 		if (l->flags[i])
-			assign(l, i, l->flags[i], SOURCE_FLAG, 0);
+			assign(l, i, l->flags[i], CONF_FLAG, 0);
 	}
 	conf_vars_agree(l->conf, on_disagreement, l);
 }
@@ -160,7 +161,17 @@ static int set_version(const char *value, void *arg, struct err *e)
 
 static int set_print(const char *value, void *arg, struct err *e)
 {
-	((struct loader *)arg)->action = ACTION_PRINT;
+	struct loader *l = arg;
+
+	if (!value)
+		l->action = ACTION_PRINT;
+	else if (!strcmp(value, "sample"))
+		l->action = ACTION_SAMPLE;
+	else if (!strcmp(value, "man"))
+		l->action = ACTION_MAN;
+	else
+		return err_set(e, -EINVAL, "--print-config: \"%.200s\" is neither sample nor man",
+			       value);
 	return 0;
 }
 
@@ -183,7 +194,9 @@ static int set_file(const char *value, void *arg, struct err *e)
 
 static const struct conf_option common_options[] = {
 	{"config", 0, "FILE", "read variables from FILE (NAME=value lines)", set_file},
-	{"print-config", 0, NULL, "print every variable, its value and where it came from",
+	{"print-config", 0, "[=sample|man]",
+	 "print every variable, its value and where it came from; =sample: a file for --config "
+	 "with all variables of all programs; =man: these sections for a manual page",
 	 set_print},
 	{"check-config", 0, NULL, "name every fault in the configuration; exit 0 or 2", set_check},
 	{"help", 'h', NULL, "print this", set_help},
@@ -353,58 +366,6 @@ static int parse_args(struct loader *l, int argc, char **argv)
 
 /* ---- answers --------------------------------------------------------------------------------- */
 
-static void print_option(const struct conf_option *o)
-{
-	const char *arg = o->arg ? o->arg : "";
-	char name[64];
-
-	snprintf(name, sizeof(name), "%s%s%s", o->name, *arg && *arg != '[' ? " " : "", arg);
-	if (o->letter)
-		printf("  -%c, --%-22s %s\n", o->letter, name, o->help);
-	else
-		printf("      --%-22s %s\n", name, o->help);
-}
-
-static void print_help(const struct conf_program *p)
-{
-	printf("Usage: %s %s\n\n%s\n\nOptions:\n", p->name, p->synopsis, p->about);
-	for (size_t i = 0; i < p->n_options; i++)
-		print_option(&p->options[i]);
-	for (size_t i = 0; i < ARRAY_SIZE(common_options); i++)
-		print_option(&common_options[i]);
-	printf("\nVariables, with their defaults. Each is also a flag (--etcd-endpoints VALUE)\n"
-	       "and may stand in --config FILE. Precedence: flag, environment, file, default.\n");
-	for (size_t i = 0; i < conf_vars_count; i++) {
-		const struct conf_var *v = &conf_vars[i];
-
-		if (v->programs & p->bit)
-			printf("  %-27s %-15s %s\n", v->name,
-			       !v->fallback   ? "host name"
-			       : *v->fallback ? v->fallback
-					      : "-",
-			       v->help);
-	}
-	printf("\nExit status: 0 done, 1 failed at run time, 2 usage or configuration,\n"
-	       "3 finite work cut short.\n");
-}
-
-static void print_config(const struct loader *l)
-{
-	static const char *const sources[] = {"default", "file", "environment", "flag"};
-
-	for (size_t i = 0; i < conf_vars_count; i++) {
-		const struct setting *s = &l->settings[i];
-
-		if (!known(l, i))
-			continue;
-		printf("%s=%s  # %s", conf_vars[i].name,
-		       conf_vars[i].secret && *s->text ? "***" : s->text, sources[s->source]);
-		if (s->source == SOURCE_FILE)
-			printf(":%d", s->line);
-		putchar('\n');
-	}
-}
-
 static void release_values(struct conf *c)
 {
 	for (size_t i = 0; i < conf_vars_count; i++) {
@@ -427,6 +388,25 @@ void conf_release(struct conf *c)
 	free(TAKE_PTR(loaded.file));
 }
 
+/* What needs no variables. False: something else was asked for. */
+static bool print_text(const struct loader *l)
+{
+	const struct conf_program *p = l->program;
+	const struct conf_options common = {common_options, ARRAY_SIZE(common_options)};
+
+	if (l->action == ACTION_HELP)
+		conf_print_help(p, &common);
+	else if (l->action == ACTION_MAN)
+		conf_print_man(p, &common);
+	else if (l->action == ACTION_SAMPLE)
+		conf_print_sample();
+	else if (l->action == ACTION_VERSION)
+		printf("%s %s\n", p->name, gputel_version);
+	else
+		return false;
+	return true;
+}
+
 /* 0: run; > 0: answered; < 0: faults. */
 static int load(struct loader *l, int argc, char **argv)
 {
@@ -435,14 +415,8 @@ static int load(struct loader *l, int argc, char **argv)
 
 	if (parse_args(l, argc, argv) < 0)
 		return -EINVAL;
-	if (l->action == ACTION_HELP) {
-		print_help(p);
+	if (print_text(l))
 		return 1;
-	}
-	if (l->action == ACTION_VERSION) {
-		printf("%s %s\n", p->name, gputel_version);
-		return 1;
-	}
 	load_variables(l);
 	if (p->check && (l->action == ACTION_RUN || (l->action == ACTION_CHECK && l->own)) &&
 	    p->check(l->conf, p->arg, &e))
@@ -450,7 +424,7 @@ static int load(struct loader *l, int argc, char **argv)
 	if (l->faults)
 		return -EINVAL;
 	if (l->action == ACTION_PRINT)
-		print_config(l);
+		conf_print_values(p, l->settings);
 	else if (l->action == ACTION_CHECK)
 		printf("configuration ok\n");
 	return l->action != ACTION_RUN;
@@ -466,7 +440,8 @@ int conf_load(struct conf *c, const struct conf_program *p, int argc, char **arg
 	int r;
 
 	*c = (struct conf){0};
-	loaded = (struct loader){.program = p, .conf = c};
+	program = *p;
+	loaded = (struct loader){.program = &program, .conf = c};
 	r = load(&loaded, argc, argv);
 	if (r)
 		conf_release(c);
@@ -478,28 +453,43 @@ int conf_load(struct conf *c, const struct conf_program *p, int argc, char **arg
 
 /* ---- reloading ------------------------------------------------------------------------------- */
 
-static bool changes_at_run_time(const struct conf_var *v)
+/* Says what is new and whether it counts; not the text of a secret. */
+static void tell_change(const struct conf_var *v, bool live, const char *old, const char *new)
 {
-	return v->type == CONF_WORD;
+	const char *when = live ? "in force now" : "a restart is needed for it";
+
+	if (v->secret)
+		log_info("%s changed; %s", v->name, when);
+	else
+		log_info("%s changed from \"%.200s\" to \"%.200s\"; %s", v->name, old, new, when);
+}
+
+static void swap_settings(struct conf_setting *a, struct conf_setting *b)
+{
+	struct conf_setting t = *a;
+
+	*a = *b;
+	*b = t;
 }
 
 static void take_over(struct conf *c, struct loader *fresh)
 {
-	c->log_level = fresh->conf->log_level;
-	c->log_format = fresh->conf->log_format;
-	log_adjust((enum log_level)c->log_level, (enum log_format)c->log_format);
 	for (size_t i = 0; i < conf_vars_count; i++) {
-		struct setting *old = &loaded.settings[i], *new = &fresh->settings[i];
+		struct conf_setting *old = &loaded.settings[i], *new = &fresh->settings[i];
+		bool live = conf_vars[i].live & fresh->program->bit;
 
-		if (strcmp(old->text, new->text) == 0)
+		if (!known(fresh, i) || strcmp(old->text, new->text) == 0)
 			continue;
-		log_info("%s changed; %s", conf_vars[i].name,
-			 changes_at_run_time(&conf_vars[i]) ? "in force now"
-							    : "a restart is needed for it");
+		tell_change(&conf_vars[i], live, old->text, new->text);
+		if (!live)
+			continue;
+		conf_var_take(&conf_vars[i], c, fresh->conf);
+		swap_settings(old, new);
 	}
+	log_adjust((enum log_level)c->log_level, (enum log_format)c->log_format);
 }
 
-void conf_reload(struct conf *c)
+bool conf_reload(struct conf *c)
 {
 	struct conf values = {0};
 	struct loader fresh = {
@@ -507,16 +497,14 @@ void conf_reload(struct conf *c)
 
 	memcpy(fresh.flags, loaded.flags, sizeof(fresh.flags));
 	load_variables(&fresh);
-	if (fresh.faults) {
+	if (fresh.faults)
 		log_error("configuration not reloaded: %d fault%s", fresh.faults,
 			  fresh.faults == 1 ? "" : "s");
-		release_settings(&fresh);
-	} else {
+	else
 		take_over(c, &fresh);
-		release_settings(&loaded);
-		memcpy(loaded.settings, fresh.settings, sizeof(loaded.settings));
-	}
+	release_settings(&fresh);
 	release_values(&values);
+	return !fresh.faults;
 }
 
 static const char *or_null(const char *s)

@@ -7,7 +7,8 @@
  *
  * The options that belong to one program alone (--csv, --drain, …) stand in its own table and are
  * parsed in the same pass. --help, --print-config and the rest of DESIGN §2's common options are
- * handled here, so that they cannot disagree. */
+ * handled here, so that they cannot disagree; so are examples/gputel.conf (--print-config=sample)
+ * and the manual pages' sections on options and variables (--print-config=man). */
 #ifndef GPUTEL_CONF_H
 #define GPUTEL_CONF_H
 
@@ -49,6 +50,7 @@ struct conf {
 	bool ws_enabled;
 	int64_t ws_max_connections, ws_ping_interval;
 	int64_t shutdown_timeout;
+	int64_t metrics_port;          /* 0: none */
 	int64_t log_level, log_format; /* enum log_level, enum log_format */
 };
 
@@ -86,9 +88,13 @@ struct conf_program {
 int conf_load(struct conf *c, const struct conf_program *p, int argc, char **argv) must_check;
 void conf_release(struct conf *c);
 
-/* Re-reads the file and environment for SIGHUP into a fresh copy; what may change at run time is
- * taken over into c (log level and format), what differs but needs a restart is logged. */
-void conf_reload(struct conf *c);
+/* Re-reads the file for SIGHUP into a fresh copy. What may change at run time (conf_table.c: live)
+ * is taken over into c, and the log adjusted; of the rest that differs a line says that a restart
+ * is needed. False: there are faults, which are logged, and all stays as it was.
+ *
+ * It runs on the signal thread (daemon_on_hup), and once other threads exist only that one reads
+ * what may change: the hook hands it on to who works with it. */
+bool conf_reload(struct conf *c);
 
 struct etcd_conf;
 /* The client's part of the configuration; borrows c's strings. */

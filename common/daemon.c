@@ -18,6 +18,7 @@ struct hook {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* everything below */
 static pthread_cond_t stopped = PTHREAD_COND_INITIALIZER;
+static pthread_mutex_t hup_lock = PTHREAD_MUTEX_INITIALIZER; /* held while its hook runs */
 static struct hook stop_hook, hup_hook;
 static int64_t drain_ms;
 static struct mono drain_end;
@@ -66,7 +67,9 @@ static void *wait_for_signals(void *arg)
 		if (sigwait(set, &sig))
 			continue;
 		if (sig == SIGHUP) {
+			pthread_mutex_lock(&hup_lock);
 			call(&hup_hook);
+			pthread_mutex_unlock(&hup_lock);
 			continue;
 		}
 		if (sig != SIG_STOP_INSIDE && ++terms > 1)
@@ -100,6 +103,13 @@ int daemon_init(int64_t shutdown_ms, struct err *e)
 	return 0;
 }
 
+void daemon_set_drain(int64_t shutdown_ms)
+{
+	pthread_mutex_lock(&lock);
+	drain_ms = shutdown_ms;
+	pthread_mutex_unlock(&lock);
+}
+
 static void set_hook(struct hook *place, void (*fn)(void *arg), void *arg)
 {
 	pthread_mutex_lock(&lock);
@@ -114,7 +124,9 @@ void daemon_on_stop(void (*fn)(void *arg), void *arg)
 
 void daemon_on_hup(void (*fn)(void *arg), void *arg)
 {
+	pthread_mutex_lock(&hup_lock);
 	set_hook(&hup_hook, fn, arg);
+	pthread_mutex_unlock(&hup_lock);
 }
 
 bool daemon_stopping(void)

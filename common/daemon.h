@@ -12,10 +12,14 @@
  * thread exists. shutdown_ms: SHUTDOWN_TIMEOUT. */
 int daemon_init(int64_t shutdown_ms, struct err *e) must_check;
 
+/* Another SHUTDOWN_TIMEOUT; a stop under way keeps its own. */
+void daemon_set_drain(int64_t shutdown_ms);
+
 /* Runs on the signal thread, once, at the first SIGTERM, SIGINT or daemon_stop, after the flag is
  * set (may be NULL). */
 void daemon_on_stop(void (*fn)(void *arg), void *arg);
-/* Runs on the signal thread at each SIGHUP (may be NULL). */
+/* Runs on the signal thread at each SIGHUP (may be NULL). What was set before does not run any
+ * more when this returns. */
 void daemon_on_hup(void (*fn)(void *arg), void *arg);
 
 bool daemon_stopping(void);

@@ -151,14 +151,23 @@ static void lru_release(struct lru *l)
 
 /* ---- the cache ------------------------------------------------------------------------------- */
 
+void text_cache_resize(struct text_cache *c, size_t max)
+{
+	pthread_mutex_lock(&c->lock);
+	c->values.max = max / 4;
+	c->texts.max = max - c->values.max;
+	lru_trim(&c->values);
+	lru_trim(&c->texts);
+	pthread_mutex_unlock(&c->lock);
+}
+
 struct text_cache *text_cache_new(size_t max)
 {
 	struct text_cache *c = xcalloc(1, sizeof(*c));
 
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_cond_init(&c->settled, NULL);
-	c->values.max = max / 4;
-	c->texts.max = max - c->values.max;
+	text_cache_resize(c, max);
 	return c;
 }
 

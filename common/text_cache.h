@@ -34,6 +34,9 @@ void text_unref(struct text *t); /* NULL is fine */
 struct text_cache *text_cache_new(size_t max);
 void text_cache_free(struct text_cache *c); /* NULL is fine */
 
+/* Another ceiling, to which it shrinks at once. */
+void text_cache_resize(struct text_cache *c, size_t max);
+
 /* The text of id as a reference. Where it is missing build makes it into out (a ceiling of max
  * bytes); who asks for the same meanwhile waits and gets the same outcome. */
 int text_cache_get(struct text_cache *c, enum text_kind kind, const uint8_t id[TEXT_ID_LEN],

@@ -15,16 +15,16 @@ enum { POLL_MS = 500, POLL_MIN_MS = 20, RATE_WINDOW_MS = 1000 };
 
 struct throttle {
 	struct etcd *etcd;
-	bool enabled;
-	double share;
-	int64_t max_depth, max_bytes, max_lag_ms; /* 0: no limit */
-	int64_t quota;                            /* of etcd's database; 0: not known yet */
+	int64_t quota; /* of etcd's database; 0: not known yet */
 	pthread_t thread;
 	bool started;
 
 	pthread_mutex_t lock; /* everything below */
 	pthread_cond_t changed;
 	bool stop;
+	bool enabled;
+	double share;
+	int64_t max_depth, max_bytes, max_lag_ms; /* 0: no limit */
 	enum state state;
 	int64_t depth;     /* when it was looked at last */
 	int64_t published; /* messages published here since then */
@@ -131,18 +131,18 @@ static void tell(enum state state, const struct figures *f)
 
 static void update(struct throttle *t, const struct figures *f)
 {
-	enum state before;
+	enum state before, now;
 
 	pthread_mutex_lock(&t->lock);
 	before = t->state;
 	t->depth = f->depth;
 	t->published = 0;
 	t->look_now = false;
-	t->state = next_state(before, load(t, f));
+	now = t->state = t->enabled ? next_state(before, load(t, f)) : STATE_OPEN;
 	pthread_cond_broadcast(&t->changed);
 	pthread_mutex_unlock(&t->lock);
-	if (before != t->state)
-		tell(t->state, f);
+	if (before != now)
+		tell(now, f);
 }
 
 static void wait_changed(struct throttle *t, int64_t ms)
@@ -161,6 +161,11 @@ static void *poll_queue(void *arg)
 
 	pthread_mutex_lock(&t->lock);
 	while (!t->stop) {
+		if (!t->enabled) {
+			t->state = STATE_OPEN;
+			wait_changed(t, POLL_MS);
+			continue;
+		}
 		pthread_mutex_unlock(&t->lock);
 		looked = mono_now();
 		if (look(t, &f) == 0)
@@ -173,17 +178,26 @@ static void *poll_queue(void *arg)
 	return NULL;
 }
 
-int throttle_start(struct throttle **ret, struct etcd *c, const struct conf *conf)
+void throttle_adjust(struct throttle *t, const struct conf *conf)
 {
-	struct throttle *t = xcalloc(1, sizeof(*t));
-	pthread_condattr_t attr;
-
-	t->etcd = c;
+	pthread_mutex_lock(&t->lock);
 	t->enabled = conf->throttle_enabled;
 	t->share = conf->throttle_rate;
 	t->max_depth = conf->throttle_max_queue_depth;
 	t->max_bytes = conf->throttle_max_queue_bytes;
 	t->max_lag_ms = conf->throttle_max_lag;
+	t->look_now = true;
+	pthread_cond_broadcast(&t->changed);
+	pthread_mutex_unlock(&t->lock);
+}
+
+int throttle_start(struct throttle **ret, struct etcd *c, const struct conf *conf)
+{
+	struct throttle *t = xcalloc(1, sizeof(*t));
+	pthread_condattr_t attr;
+	int r;
+
+	t->etcd = c;
 	t->quota = conf->etcd_quota;
 	t->window_start = t->refilled = mono_now();
 	pthread_mutex_init(&t->lock, NULL);
@@ -191,17 +205,14 @@ int throttle_start(struct throttle **ret, struct etcd *c, const struct conf *con
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&t->changed, &attr);
 	pthread_condattr_destroy(&attr);
-	if (t->enabled) {
-		int r = pthread_create(&t->thread, NULL, poll_queue, t);
-
-		if (r) {
-			throttle_stop(t);
-			return -r;
-		}
-		t->started = true;
-	}
-	*ret = t;
-	return 0;
+	throttle_adjust(t, conf);
+	r = pthread_create(&t->thread, NULL, poll_queue, t);
+	t->started = r == 0;
+	if (r)
+		throttle_stop(t);
+	else
+		*ret = t;
+	return -r;
 }
 
 void throttle_stop(struct throttle *t)

@@ -14,6 +14,8 @@
 struct throttle;
 
 int throttle_start(struct throttle **ret, struct etcd *c, const struct conf *conf) must_check;
+/* Takes over what THROTTLE_* say now. Any thread. */
+void throttle_adjust(struct throttle *t, const struct conf *conf);
 void throttle_stop(struct throttle *t); /* NULL is fine */
 
 /* Waits until `rows` rows may go. -ECANCELED: a stop was asked for while waiting and, where patient

@@ -62,6 +62,19 @@ struct tree *tree_new(const struct tree_conf *conf)
 	return t;
 }
 
+void tree_set_cache(struct tree *t, size_t bytes)
+{
+	text_cache_resize(t->cache, bytes);
+}
+
+void tree_set_stale_after(struct tree *t, int64_t ms)
+{
+	pthread_rwlock_wrlock(&t->lock);
+	t->conf.stale_after_ms = ms;
+	t->version++; /* files over all GPUs are made anew */
+	pthread_rwlock_unlock(&t->lock);
+}
+
 static void op_free(struct op *op)
 {
 	identity_free(op->identity);

@@ -54,6 +54,10 @@ struct tree_conf {
 };
 
 struct tree *tree_new(const struct tree_conf *conf);
+/* Other limits, from any thread. What was told of files that show states holds for as long as it
+ * was told (attrs.until_ns): not for a mount, whose kernel remembers that. */
+void tree_set_cache(struct tree *t, size_t bytes);
+void tree_set_stale_after(struct tree *t, int64_t ms);
 void tree_free(struct tree *t); /* all nodes released; NULL is fine */
 
 /* ---- feeding: one thread at a time ---------------------------------------------------------- */

@@ -135,11 +135,19 @@ static int load_conf(struct program *p, int argc, char **argv)
 	return conf_load(&p->conf, &program, argc, argv);
 }
 
+static struct tree *shown_tree(struct program *p)
+{
+	return p->view ? view_tree(p->view) : recording_tree(p->recording);
+}
+
 static void on_hup(void *arg)
 {
 	struct program *p = arg;
 
-	conf_reload(&p->conf);
+	if (!conf_reload(&p->conf))
+		return;
+	daemon_set_drain(p->conf.shutdown_timeout);
+	tree_set_cache(shown_tree(p), (size_t)p->conf.fs_cache);
 }
 
 /* Who calls the kernel may wait there for a lock that a request of the toucher holds: so they end
@@ -221,7 +229,7 @@ static void init_fs(struct program *p, int ready_fd)
 {
 	struct fs *fs = &p->fs;
 
-	fs->tree = p->view ? view_tree(p->view) : recording_tree(p->recording);
+	fs->tree = shown_tree(p);
 	fs->inodes = inode_table_new(fs->tree, p->heir.saved);
 	fs->files = files_new(p->heir.saved);
 	fs->reads = row_reads_new(fs->tree, fs->inodes, (int)p->conf.fs_workers - THREADS_FREE,

@@ -405,7 +405,12 @@ static int open_all(struct streamer *s, struct err *e)
 
 static void on_hup(void *arg)
 {
-	conf_reload(arg);
+	struct streamer *s = arg;
+
+	if (!conf_reload(&s->conf))
+		return;
+	daemon_set_drain(s->conf.shutdown_timeout);
+	throttle_adjust(s->throttle, &s->conf);
 }
 
 int main(int argc, char **argv)
@@ -437,9 +442,10 @@ int main(int argc, char **argv)
 		log_error("%s", e.text);
 		r = EXIT_RUNTIME;
 	} else {
-		daemon_on_hup(on_hup, &s.conf);
+		daemon_on_hup(on_hup, &s);
 		r = run(&s);
 	}
+	daemon_on_hup(NULL, NULL);
 	if (s.etcd)
 		etcd_cancel(s.etcd);
 	throttle_stop(s.throttle);

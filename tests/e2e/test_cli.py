@@ -11,8 +11,10 @@ PROGRAMS = {  # a command line that is complete
     "streamer": ["--csv", "rows.csv"],
     "collector": [],
     "fs": ["mountpoint"],
+    "bridge": [],
 }
-OWN_NUMBER = {"streamer": "MQ_BATCH_SIZE", "collector": "MQ_BATCH_SIZE", "fs": "FS_WORKERS"}
+OWN_NUMBER = {"streamer": "MQ_BATCH_SIZE", "collector": "MQ_BATCH_SIZE", "fs": "FS_WORKERS",
+              "bridge": "WS_MAX_CONNECTIONS"}
 
 pytestmark = [pytest.mark.usefixtures("programs"), pytest.mark.parametrize("program", PROGRAMS)]
 
@@ -46,7 +48,7 @@ def test_help_goes_to_stdout_and_names_every_common_option(program):
 
 def test_help_names_the_programs_own_options(program):
     own = {"streamer": ("--csv", "--loop", "--rate", "--speed", "--time", "--wait", "--again"),
-           "collector": ("--drain",), "fs": ("-f", "-o", "MOUNTPOINT")}
+           "collector": ("--drain",), "fs": ("-f", "-o", "MOUNTPOINT"), "bridge": ("--new-token",)}
     text = call(program, "--help").stdout
     assert [o for o in own[program] if o not in text] == []
 
@@ -92,7 +94,7 @@ def test_a_malformed_value_is_an_error_that_names_variable_and_value(program, va
     assert variable in result.stderr and value.strip() in result.stderr
 
 
-@pytest.mark.parametrize("value", ["zero", "0", "10001", "-1"])
+@pytest.mark.parametrize("value", ["zero", "0", "100001", "-1"])
 def test_a_number_out_of_its_range_is_an_error(program, value):
     result = call(program, *PROGRAMS[program], **{OWN_NUMBER[program]: value})
     assert result.returncode == 2, result.stderr
@@ -128,7 +130,8 @@ def test_an_incomplete_or_overlong_command_line_is_a_usage_error(program):
                           ["--csv", "a.csv", "--rate", "0"], ["--csv", "a.csv", "--time", "never"],
                           ["--csv", "a.csv", "--wait=soon"]],
              "collector": [["stray"], ["--drain=yes"]],
-             "fs": [[], ["-o"], ["one", "two", "three"]]}
+             "fs": [[], ["-o"], ["one", "two", "three"]],
+             "bridge": [["stray"], ["--new-token"]]}
     for args in wrong[program]:
         result = call(program, *args)
         assert result.returncode == 2, (args, result.stderr)

@@ -114,7 +114,8 @@ TEST(every_default_is_within_its_own_range)
 	for (size_t i = 0; i < conf_vars_count; i++) {
 		const struct conf_var *v = &conf_vars[i];
 
-		if (!test_check(conf_var_set(v, v->fallback ? v->fallback : "host", &c, &e) == 0,
+		if (!test_check(conf_var_set(v, v->fallback ? v->fallback : "host", true, &c, &e) ==
+					0,
 				__FILE__, __LINE__, "%s: %s", v->name, e.text))
 			continue;
 		CHECK(v->help && v->programs);
@@ -218,6 +219,115 @@ TEST(a_malformed_value_names_variable_value_and_form)
 		CHECK(load_with(cases[i][0], cases[i][1]) < 0);
 		CHECK_EQ_STR(err, expected);
 	}
+}
+
+/* What no value of a type may be. */
+static const struct {
+	enum conf_type type;
+	const char *texts[8];
+} wrong_of_type[] = {
+	{CONF_NUMBER, {"", "x", "1x", "0x10", " 1", "1.5", "99999999999999999999"}},
+	{CONF_DURATION, {"", "x", "5", "5 s", "1h30", "-1s", "999999999999h"}},
+	{CONF_SIZE, {"", "x", "1.5MiB", "1 KiB", "-1", "99999999TiB"}},
+	{CONF_BOOL, {"", "x", "2", "maybe"}},
+	{CONF_FRACTION, {"", "x", "-0.1", "1.1", "nan", "1e"}},
+	{CONF_WORD, {"", "x", "INFO "}},
+};
+
+/* And what single strings may not be; those without an entry take any text. */
+static const struct {
+	const char *name, *texts[4];
+} wrong_strings[] = {
+	{"ETCD_ENDPOINTS", {"", "nothing", "ftp://a:1", "a:0"}},
+	{"ETCD_CACERT", {"/no/such/file"}},
+	{"ETCD_CERT", {"/no/such/file"}},
+	{"ETCD_KEY", {"/no/such/file"}},
+	{"GPUTEL_PREFIX", {"a b", "\t"}},
+	{"SERVICE_ID", {"", "a b", "a/b"}},
+	{"STREAMER_ID", {"", "a b", "a/b"}},
+	{"COLLECTOR_ID", {"", "a b", "a/b"}},
+	{"GATEWAY_HOST", {"", "a b", "http://a"}},
+	{"GATEWAY_CORS_ORIGINS", {"grafana", "://x", "https://a/path"}},
+	{"GATEWAY_TOKENS_FILE", {"/no/such/file"}},
+	{"GATEWAY_RATE_LIMIT", {"", "fast", "100", "100/m:5"}},
+	{"GATEWAY_TRUSTED_PROXIES", {"proxy", "10.0.0.0/33", "1.2.3"}},
+	{"GATEWAY_TLS_CERT", {"/no/such/file"}},
+	{"GATEWAY_TLS_KEY", {"/no/such/file"}},
+};
+
+static const char *const *wrong_texts(const struct conf_var *v, size_t *ret_n)
+{
+	*ret_n = 0;
+	for (size_t i = 0; i < ARRAY_SIZE(wrong_of_type); i++) {
+		if (wrong_of_type[i].type != v->type)
+			continue;
+		*ret_n = ARRAY_SIZE(wrong_of_type[i].texts);
+		return wrong_of_type[i].texts;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(wrong_strings); i++) {
+		if (strcmp(wrong_strings[i].name, v->name))
+			continue;
+		*ret_n = ARRAY_SIZE(wrong_strings[i].texts);
+		return wrong_strings[i].texts;
+	}
+	return NULL;
+}
+
+static void refuses(const struct conf_var *v, const char *text)
+{
+	char start[256];
+
+	snprintf(start, sizeof(start), "gputel-streamer: %s: \"%s\"", v->name, text);
+	test_check(load_with(v->name, text) < 0 && strstr(err, start) == err, __FILE__, __LINE__,
+		   "%s=\"%s\" gives: %s", v->name, text, err);
+}
+
+TEST(every_variable_refuses_what_it_cannot_be_and_names_it)
+{
+	for (size_t i = 0; i < conf_vars_count; i++) {
+		const struct conf_var *v = &conf_vars[i];
+		size_t n;
+		const char *const *texts = wrong_texts(v, &n);
+
+		program.bit = v->programs;
+		test_check(texts || !v->check, __FILE__, __LINE__, "%s: nothing is wrong for it",
+			   v->name);
+		for (size_t k = 0; k < n && texts[k]; k++)
+			refuses(v, texts[k]);
+	}
+	program.bit = CONF_STREAMER;
+}
+
+/* As text, one below the least or one above the most. */
+static void beyond(const struct conf_var *v, bool above, char ret[64])
+{
+	const char *unit = v->type == CONF_DURATION ? "ms" : "";
+
+	snprintf(ret, 64, "%lld%s", (long long)(above ? v->max + 1 : v->min - 1), unit);
+}
+
+TEST(every_variable_ends_where_its_range_does)
+{
+	char text[64];
+
+	for (size_t i = 0; i < conf_vars_count; i++) {
+		const struct conf_var *v = &conf_vars[i];
+
+		if (v->type != CONF_NUMBER && v->type != CONF_DURATION && v->type != CONF_SIZE)
+			continue;
+		for (int above = 0; above < 2; above++) {
+			beyond(v, above, text);
+			refuses(v, text);
+		}
+	}
+}
+
+TEST(a_file_of_another_program_need_not_be_readable_here)
+{
+	CHECK_EQ_INT(load_with("GATEWAY_TOKENS_FILE", "/no/such/file"), 0);
+	program.bit = CONF_BRIDGE;
+	CHECK(load_with("GATEWAY_TOKENS_FILE", "/no/such/file") < 0);
+	program.bit = CONF_STREAMER;
 }
 
 TEST(endpoints_are_checked_in_form)
@@ -380,6 +490,61 @@ TEST(print_config_tells_sources_and_masks_secrets)
 	CHECK(!strstr(out, "FS_WORKERS"));
 }
 
+/* Takes the # from what looks like an assignment. */
+static void uncomment(const char *text, struct strbuf *ret)
+{
+	for (const char *p = text; *p;) {
+		size_t n = strcspn(p, "\n");
+		bool value = p[0] == '#' && p[1] >= 'A' && p[1] <= 'Z';
+
+		strbuf_add(ret, p + value, n - value);
+		strbuf_addc(ret, '\n');
+		p += n + (p[n] != '\0');
+	}
+}
+
+TEST(the_sample_names_every_variable_and_changes_none)
+{
+	struct strbuf text;
+
+	strbuf_init(&text, 1 << 20);
+	CHECK_EQ_INT(LOAD("--print-config=sample"), 1);
+	for (size_t i = 0; i < conf_vars_count; i++) {
+		char line[300];
+
+		snprintf(line, sizeof(line), "#%s=%s", conf_vars[i].name,
+			 conf_vars[i].fallback ? conf_vars[i].fallback : "");
+		test_check(line_in(out, line), __FILE__, __LINE__, "no line %s", line);
+	}
+	CHECK_EQ_INT(LOAD("--config", test_file("sample", out)), 0);
+	conf_release(&conf);
+	CHECK_EQ_INT(LOAD("--print-config=sample"), 1);
+	uncomment(out, &text);
+	strbuf_addc(&text, '\0');
+	/* identities have no value that is the same everywhere */
+	CHECK(LOAD("--config", test_file("sample", text.s)) < 0);
+	CHECK(strstr(err, "SERVICE_ID") && strstr(err, "STREAMER_ID") &&
+	      strstr(err, "COLLECTOR_ID"));
+	CHECK(!strstr(err, "ETCD_") && !strstr(err, "unknown"));
+	strbuf_release(&text);
+}
+
+TEST(the_manuals_sections_have_all_options_and_variables)
+{
+	CHECK_EQ_INT(LOAD("--print-config=man"), 1);
+	CHECK(strstr(out, ".SH OPTIONS\n") && strstr(out, ".SH ENVIRONMENT\n"));
+	CHECK(strstr(out, "\n.B \\-c\\fR, \\fB\\-\\-csv FILE\n"));
+	CHECK(strstr(out, "\\fB\\-\\-wait[=DURATION]\n"));
+	for (size_t i = 0; i < conf_vars_count; i++) {
+		char line[100];
+
+		snprintf(line, sizeof(line), ".B %s", conf_vars[i].name);
+		CHECK(line_in(out, line) == !!(conf_vars[i].programs & CONF_STREAMER));
+	}
+	CHECK(LOAD("--print-config=html") < 0);
+	CHECK(strstr(err, "--print-config: \"html\" is neither sample nor man"));
+}
+
 TEST(help_lists_options_and_variables_of_the_program)
 {
 	CHECK_EQ_INT(LOAD("--help", "--bogus"), 1);
@@ -416,24 +581,45 @@ static const char *reload(void)
 	return test_captured(STDERR_FILENO);
 }
 
-TEST(reloading_takes_over_the_log_level_and_reports_the_rest)
+TEST(reloading_takes_over_what_is_live_and_reports_the_rest)
 {
 	const char *file = test_file("conf", "LOG_LEVEL=warn\nMQ_BATCH_SIZE=8\n"), *log;
 
 	CHECK_EQ_INT(LOAD("--config", file, "--log-format", "text"), 0);
 	CHECK(!log_enabled(LOG_LEVEL_INFO));
-	rewrite(file, "LOG_LEVEL=info\nMQ_BATCH_SIZE=9\nLOG_FORMAT=json\n");
+	rewrite(file, "LOG_LEVEL=info\nMQ_BATCH_SIZE=9\nLOG_FORMAT=json\nTHROTTLE_RATE=0.25\n"
+		      "THROTTLE_ENABLED=no\nTHROTTLE_MAX_LAG=5s\nFS_WORKERS=3\n");
+	log_adjust(LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
 	log = reload();
-	CHECK(strstr(log, "LOG_LEVEL changed; in force now"));
-	CHECK(strstr(log, "MQ_BATCH_SIZE changed; a restart is needed"));
-	CHECK(!strstr(log, "LOG_FORMAT"));
+	CHECK(strstr(log, "LOG_LEVEL changed from \"warn\" to \"info\"; in force now"));
+	CHECK(strstr(log, "MQ_BATCH_SIZE changed from \"8\" to \"9\"; a restart is needed"));
+	CHECK(!strstr(log, "LOG_FORMAT") && !strstr(log, "FS_WORKERS"));
 	CHECK(log_enabled(LOG_LEVEL_INFO));
 	CHECK_EQ_INT(conf.mq_batch_size, 8);
+	CHECK_EQ_INT(conf.throttle_max_lag, 5000);
+	CHECK(!conf.throttle_enabled && conf.throttle_rate == 0.25);
+
+	log = reload(); /* what waits for a restart is said each time, until it is taken back */
+	CHECK(strstr(log, "MQ_BATCH_SIZE") && !strstr(log, "in force now"));
+	rewrite(file, "LOG_LEVEL=info\nMQ_BATCH_SIZE=8\nTHROTTLE_RATE=0.25\nTHROTTLE_ENABLED=no\n"
+		      "THROTTLE_MAX_LAG=5s\n");
 	CHECK_EQ_STR(reload(), "");
 
 	rewrite(file, "LOG_LEVEL=debug\nMQ_BATCH_SIZE=x\n");
 	CHECK(strstr(reload(), "not reloaded: 1 fault"));
 	CHECK(!log_enabled(LOG_LEVEL_DEBUG));
+	conf_release(&conf);
+}
+
+TEST(a_secret_that_changes_is_not_shown)
+{
+	const char *file = test_file("conf", "ETCD_USERNAME=me\nETCD_PASSWORD=sesame\n"), *log;
+
+	CHECK_EQ_INT(LOAD("--config", file), 0);
+	rewrite(file, "ETCD_USERNAME=me\nETCD_PASSWORD=tahini\n");
+	log = reload();
+	CHECK(strstr(log, "ETCD_PASSWORD changed; a restart is needed for it"));
+	CHECK(!strstr(log, "sesame") && !strstr(log, "tahini"));
 	conf_release(&conf);
 }
 
