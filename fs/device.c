@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <linux/fuse.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -86,10 +87,14 @@ int device_attach(struct fuse_session *se, int fd)
 	return r < 0 ? r : 0;
 }
 
+/* It is not refused where the connection has ended. */
 int device_resend(int fd)
 {
 	struct fuse_out_header h = {.len = sizeof(h), .error = NOTIFY_RESEND};
+	struct pollfd p = {.fd = fd};
 
+	if (poll(&p, 1, 0) > 0 && p.revents & POLLERR)
+		return -ENOTCONN;
 	return write(fd, &h, sizeof(h)) == sizeof(h) ? 0 : -errno;
 }
 

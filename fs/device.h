@@ -26,7 +26,7 @@ struct device {
 int device_attach(struct fuse_session *se, int fd);
 
 /* Asks the kernel to say again what a predecessor has read and not answered. -EINVAL: it cannot,
- * it is older than 6.9. */
+ * it is older than 6.9; -ENOTCONN: the connection was aborted. */
 int device_resend(int fd);
 /* Says the saved INIT to libfuse. */
 void device_replay(struct fuse_session *se, struct device *d);

@@ -2,12 +2,9 @@
 
 #include "clock.h"
 
-#define MAKE_TRIES 4
-#define FLEET_MS   250 /* between two rounds of what is dear to render */
+#define FLEET_MS 250 /* between two rounds of what is dear to render */
 
 struct events {
-	struct inode_table *inodes;
-	struct fuse_session *se;
 	struct toucher *toucher;
 	void (*sent)(int64_t revision, void *arg);
 	void *arg;
@@ -70,85 +67,23 @@ static int run_batch(struct events *e, enum touch_op op, char *const *paths, siz
 	return r;
 }
 
-/* Drops the kernel's entry of a name, not what it stands for. */
-static void uncache(struct events *e, const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	const char *name = slash ? slash + 1 : path;
-	char *folder = xstrndup(path, slash ? (size_t)(slash - path) : 0);
-	struct inode *dir = inode_at(e->inodes, folder);
-
-	if (dir)
-		fuse_lowlevel_notify_inval_entry(e->se, dir->ino, name, strlen(name));
-	inode_put(e->inodes, dir);
-	free(folder);
-}
-
-/* Moves to the front what somebody had looked up before it was made. */
-static size_t keep_existing(struct events *e, char **paths, size_t n, const uint8_t *errors)
-{
-	size_t left = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		char *path = paths[i];
-
-		if (errors[i] != EEXIST)
-			continue;
-		uncache(e, path);
-		paths[i] = paths[left];
-		paths[left++] = path;
-	}
-	return left;
-}
-
-static bool makes(enum touch_op op)
-{
-	return op == TOUCH_MAKE_FILE || op == TOUCH_MAKE_DIR;
-}
-
-/* Names that went, also where nobody could be told. */
-static void uncache_removed(struct events *e, const struct touches *t)
-{
-	for (enum touch_rank rank = RANK_REMOVE_FILE; rank <= RANK_REMOVE_DIR; rank++)
-		for (size_t i = 0; i < t->ranks[rank].n; i++)
-			uncache(e, t->ranks[rank].paths[i]);
-}
-
-static int touch_batch(struct events *e, enum touch_op op, char **paths, size_t n)
+static int touch_rank(struct events *e, enum touch_rank rank, const struct touch_list *l)
 {
 	uint8_t errors[TOUCH_BATCH_MAX];
-	int r;
-
-	for (int tries = 0; n > 0 && tries < MAKE_TRIES; tries++) {
-		r = run_batch(e, op, paths, n, errors);
-		if (r < 0)
-			return r;
-		n = makes(op) ? keep_existing(e, paths, n, errors) : 0;
-	}
-	return 0;
-}
-
-static int touch_rank(struct events *e, enum touch_rank rank, struct touch_list *l)
-{
 	int r = 0;
 
 	for (size_t at = 0; at < l->n && r == 0; at += TOUCH_BATCH_MAX)
-		r = touch_batch(e, touch_rank_op(rank), l->paths + at,
-				MIN(l->n - at, (size_t)TOUCH_BATCH_MAX));
+		r = run_batch(e, touch_rank_op(rank), l->paths + at,
+			      MIN(l->n - at, (size_t)TOUCH_BATCH_MAX), errors);
 	return r;
 }
 
-static void touch_all(struct events *e, struct touches *t)
+static void touch_all(struct events *e, const struct touches *t)
 {
 	int r = e->toucher ? 0 : -EPIPE;
 
-	for (enum touch_rank rank = 0; rank < RANKS && r == 0; rank++) {
+	for (enum touch_rank rank = 0; rank < RANKS && r == 0; rank++)
 		r = touch_rank(e, rank, &t->ranks[rank]);
-		if (rank == RANK_REMOVE_DIR)
-			uncache_removed(e, t);
-	}
-	if (r < 0)
-		uncache_removed(e, t);
 	if (t->ranks[RANK_FLEET].n)
 		e->fleet_at = mono_now();
 }
@@ -254,14 +189,11 @@ static void sync_init(struct events *e)
 	pthread_condattr_destroy(&a);
 }
 
-struct events *events_start(struct inode_table *inodes, struct fuse_session *se,
-			    struct toucher *toucher, void (*sent)(int64_t revision, void *arg),
+struct events *events_start(struct toucher *toucher, void (*sent)(int64_t revision, void *arg),
 			    void *arg)
 {
 	struct events *e = xcalloc(1, sizeof(*e));
 
-	e->inodes = inodes;
-	e->se = se;
 	e->toucher = toucher;
 	e->sent = sent;
 	e->arg = arg;

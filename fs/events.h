@@ -6,8 +6,10 @@
  *
  * While a batch of names is under way, operations (ops.c) ask what the toucher's requests are
  * about: to him, a name that he is to make is not there yet, and one that he is to remove still is.
- * Everybody else sees the tree. A name that was looked up before he could make it is taken back
- * from the kernel's cache, which takes nothing from those who have it open, and he tries again. */
+ * Everybody else sees the tree. Of a name that was looked up before he could make it the kernel
+ * drops what it has, because whoever makes a name has it look again; that takes nothing from those
+ * who have it open. So no name is ever taken back from the kernel here: that would wait for its
+ * folder's lock, which whoever looks something up there holds until he is answered. */
 #ifndef GPUTEL_FS_EVENTS_H
 #define GPUTEL_FS_EVENTS_H
 
@@ -18,8 +20,7 @@ struct events;
 
 /* sent: called from the thread here when all that belongs to commits up to a revision has been
  * told. toucher is borrowed and may be NULL: then nothing is told. */
-struct events *events_start(struct inode_table *inodes, struct fuse_session *se,
-			    struct toucher *toucher, void (*sent)(int64_t revision, void *arg),
+struct events *events_start(struct toucher *toucher, void (*sent)(int64_t revision, void *arg),
 			    void *arg);
 /* Takes over what is in t. */
 void events_add(struct events *e, struct touches *t, int64_t revision);

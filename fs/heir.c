@@ -6,6 +6,7 @@
 #include "device.h"
 #include "log.h"
 #include "service.h"
+#include "supervise.h"
 
 #define NAME_CONNECTION "connection"
 #define NAME_SAVED      "saved"
@@ -44,13 +45,19 @@ static void give_up(struct heir *h, struct mountpoint *m, const struct err *e)
 
 int heir_take(struct heir *h, struct mountpoint *m, const char *path, struct err *e)
 {
-	int saved_fd = service_take(NAME_SAVED);
+	int saved_fd = service_take(NAME_SAVED), r = -EINVAL;
 	struct err why = {""};
 
 	h->fd = service_take(NAME_CONNECTION);
-	if (h->fd >= 0 && saved_fd >= 0 && take_over(h, saved_fd, m, path, &why) == 0) {
+	if (h->fd >= 0 && saved_fd >= 0)
+		r = take_over(h, saved_fd, m, path, &why);
+	if (h->fd >= 0 && r == 0) {
 		log_info("%s: going on with the mount that was left", m->path);
 		return 0;
+	}
+	if (h->fd >= 0 && r == -ENOENT && getenv(SUPERVISE_ENV)) {
+		log_info("%s: unmounted meanwhile", path);
+		return 1;
 	}
 	if (h->fd >= 0)
 		give_up(h, m, &why);

@@ -5,7 +5,8 @@
  * and watches see no more than a pause.
  *
  * If that cannot be (a kernel before 6.9, a memory file of another version, a mount that is gone),
- * the old mount is taken away and a new one made, and the log says why. */
+ * the old mount is taken away and a new one made, and the log says why. Under --supervise a mount
+ * that is gone is the end: somebody unmounted it while no daemon was there to see it. */
 #ifndef GPUTEL_FS_HEIR_H
 #define GPUTEL_FS_HEIR_H
 
@@ -23,7 +24,7 @@ struct heir {
 };
 
 /* Takes what was left, if anything, and m with it. Without it a new memory file where a manager
- * would keep it. */
+ * would keep it. 1: it is the end. */
 int heir_take(struct heir *h, struct mountpoint *m, const char *path, struct err *e) must_check;
 /* Has everything that the kernel knows looked at anew: its attributes may be those of long ago. In
  * a thread of its own, because it needs the session's loop. */

@@ -380,8 +380,7 @@ static int depth_of(const char *path)
 }
 
 /* Under the lock. */
-static size_t collect_idle(struct inode_table *t, int64_t idle_ms, bool files_only,
-			   struct idle *ret)
+static size_t collect_idle(struct inode_table *t, int64_t idle_ms, struct idle *ret)
 {
 	int64_t now = mono_now().ns / NS_PER_MS;
 	size_t n = 0;
@@ -389,8 +388,7 @@ static size_t collect_idle(struct inode_table *t, int64_t idle_ms, bool files_on
 	map_each (&t->by_ino, k) {
 		struct inode *i = t->by_ino.entries[k].value;
 
-		if (i == t->root || now - i->used_ms < idle_ms ||
-		    (files_only && i->type == NODE_DIR))
+		if (i == t->root || now - i->used_ms < idle_ms)
 			continue;
 		i->used_ms = now;
 		ret[n++] = (struct idle){i->ino, depth_of(i->path)};
@@ -398,14 +396,14 @@ static size_t collect_idle(struct inode_table *t, int64_t idle_ms, bool files_on
 	return n;
 }
 
-size_t inode_idle(struct inode_table *t, int64_t idle_ms, bool files_only, uint64_t **ret)
+size_t inode_idle(struct inode_table *t, int64_t idle_ms, uint64_t **ret)
 {
 	struct idle *idle;
 	size_t n;
 
 	pthread_mutex_lock(&t->lock);
 	idle = xcalloc(map_count(&t->by_ino), sizeof(*idle));
-	n = collect_idle(t, idle_ms, files_only, idle);
+	n = collect_idle(t, idle_ms, idle);
 	pthread_mutex_unlock(&t->lock);
 	qsort(idle, n, sizeof(*idle), deeper_first);
 	*ret = xcalloc(n + 1, sizeof(**ret));

@@ -107,8 +107,8 @@ bool inode_group_is_known(struct inode_table *t, const char *key);
 void inode_count_lookup(struct inode_table *t, struct inode *i);
 
 /* Numbers of what was not used for so long, those within a folder before it, and counts them as
- * used; *ret is to be freed. files_only: no folders. */
-size_t inode_idle(struct inode_table *t, int64_t idle_ms, bool files_only, uint64_t **ret);
+ * used; *ret is to be freed. */
+size_t inode_idle(struct inode_table *t, int64_t idle_ms, uint64_t **ret);
 
 /* Attributes to answer with, and for how many seconds they hold. -ESTALE: vanished. */
 int inode_attr(struct inode_table *t, struct inode *i, struct attr *ret,

@@ -3,6 +3,7 @@
 #include "clock.h"
 #include "conf.h"
 #include "daemon.h"
+#include "guard.h"
 #include "heir.h"
 #include "helper.h"
 #include "log.h"
@@ -35,6 +36,7 @@ struct program {
 	struct view *view;
 	struct recording *recording; /* instead of etcd and view */
 	struct fuse_session *session;
+	struct guard *guard;
 	struct toucher *toucher;
 	bool quiet; /* nothing of ours calls the kernel any more */
 	struct notifier *notifier;
@@ -284,7 +286,7 @@ static int start_pushing(struct program *p, struct err *e)
 {
 	struct fs *fs = &p->fs;
 
-	fs->events = events_start(fs->inodes, p->session, p->toucher, on_sent, p);
+	fs->events = events_start(p->toucher, on_sent, p);
 	if (fs->events)
 		p->notifier = notifier_start(fs->tree, fs->inodes, p->session, fs->events,
 					     on_published, p);
@@ -332,6 +334,8 @@ static int open_session(struct program *p, struct err *e)
 		r = start_pushing(p, e);
 	if (r == 0)
 		r = connect_kernel(p, e);
+	if (r == 0 && p->guard)
+		guard_attach(p->guard, &p->mountpoint, service_is_managed());
 	if (r == 0 && p->toucher)
 		toucher_attach(p->toucher, p->mountpoint.path, p->mountpoint.device,
 			       mount_options_restrict(&p->options));
@@ -342,8 +346,11 @@ static int open_session(struct program *p, struct err *e)
 	return r;
 }
 
-static void start_toucher(struct program *p)
+static void start_offspring(struct program *p)
 {
+	p->guard = guard_start();
+	if (!p->guard)
+		log_warn("no process that watches over the daemon's end: %s", strerror(errno));
 	p->toucher = toucher_start();
 	if (!p->toucher)
 		log_warn("no process for inotify's events: %s", strerror(errno));
@@ -360,13 +367,13 @@ static int run(struct program *p, struct err *e)
 	if (r == 0 && !p->options.foreground)
 		r = background_start(&ready_fd, e);
 	if (r == 0)
-		start_toucher(p);
+		start_offspring(p);
 	if (r == 0)
 		r = daemon_init(p->conf.shutdown_timeout, e);
 	if (r == 0)
 		r = p->n_csv ? open_recording(p, e) : open_view(p, e);
-	if (r < 0)
-		return r;
+	if (r != 0)
+		return MIN(r, 0);
 	daemon_on_hup(on_hup, p);
 	await_first_list(p);
 	init_fs(p, ready_fd);
@@ -404,6 +411,7 @@ static void release(struct program *p)
 	notifier_free(p->notifier);
 	events_free(p->fs.events);
 	toucher_free(p->toucher);
+	guard_free(p->guard);
 	etcd_close(p->etcd);
 	free(p->csv);
 	free(p->arguments);

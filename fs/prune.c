@@ -27,7 +27,7 @@ struct pruner {
 	struct fuse_session *se;
 	void (*on_tick)(void *arg);
 	void *arg;
-	bool by_name; /* the kernel does not know the message */
+	bool refused; /* the kernel does not know the message */
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
@@ -48,28 +48,17 @@ static int send_prune(struct pruner *p, const uint64_t *list, size_t n)
 	return writev(fuse_session_fd(p->se), iov, 3) < 0 ? -errno : 0;
 }
 
-static void uncache_names(struct pruner *p, const uint64_t *list, size_t n)
-{
-	for (size_t k = 0; k < n; k++) {
-		struct inode *i = inode_get(p->inodes, list[k]);
-
-		if (i)
-			fuse_lowlevel_notify_inval_entry(p->se, i->parent, i->name,
-							 strlen(i->name));
-		inode_put(p->inodes, i);
-	}
-}
-
 static void prune(struct pruner *p)
 {
 	int64_t idle_ms = inode_table_count(p->inodes) > MANY ? IDLE_MANY_MS : IDLE_MS;
 	uint64_t *list;
-	size_t n = inode_idle(p->inodes, idle_ms, p->by_name, &list);
+	size_t n;
 
-	for (size_t at = 0; at < n && !p->by_name; at += BATCH)
-		p->by_name = send_prune(p, list + at, MIN(n - at, (size_t)BATCH)) == -EINVAL;
-	if (p->by_name)
-		uncache_names(p, list, n);
+	if (p->refused)
+		return;
+	n = inode_idle(p->inodes, idle_ms, &list);
+	for (size_t at = 0; at < n && !p->refused; at += BATCH)
+		p->refused = send_prune(p, list + at, MIN(n - at, (size_t)BATCH)) == -EINVAL;
 	free(list);
 }
 

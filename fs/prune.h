@@ -2,9 +2,9 @@
  * holds: has open, stands in, or watches. Only that is worth events (touches.h), and the kernel's
  * own memory (1.2 KiB an inode) comes back too.
  *
- * Linux 6.18 forgets unused inodes when it is told to (FUSE_NOTIFY_PRUNE). Before that, names of
- * files are taken from its cache, which has the same effect; folders stay, for one in which
- * somebody stands would lose its path. */
+ * Linux 6.18 forgets unused inodes when it is told to (FUSE_NOTIFY_PRUNE). Before that it does so
+ * when it lacks memory: taking names from its cache by name would wait for locks that those hold
+ * who wait for us (guard.h). */
 #ifndef GPUTEL_FS_PRUNE_H
 #define GPUTEL_FS_PRUNE_H
 

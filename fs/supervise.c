@@ -9,7 +9,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -21,6 +20,8 @@
 #define WELL_MS       10000 /* having lived so long since it was ready, it begins anew */
 #define ADOPTIONS_MAX 3     /* it died so often before it was ready: the descriptors are given up */
 #define WATCHDOG_MS   60000
+#define LOOK_MS       500
+#define LINGER_MS     100 /* between the end of its first thread and that of the last */
 #define TEXT_OF_FDS   512
 #define SELF          "/proc/self/exe"
 
@@ -37,10 +38,11 @@ struct supervisor {
 	char address[32]; /* of socket, as NOTIFY_SOCKET has it */
 	struct kept kept[SERVICE_FDS_MAX];
 	size_t n_kept;
-	pid_t child; /* 0: none */
+	pid_t child;  /* 0: none */
+	bool lingers; /* its first thread has ended */
 	bool ready, ever_ready, stopping;
 	int early_deaths;
-	struct mono ready_at, heard_at, start_at;
+	struct mono ready_at, heard_at, start_at, lingers_since;
 };
 
 /* ---- what is kept ---------------------------------------------------------------------------- */
@@ -189,6 +191,7 @@ static _Noreturn void become_daemon(const struct supervisor *s, char **argv)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	setenv("NOTIFY_SOCKET", s->address, 1);
+	setenv(SUPERVISE_ENV, "1", 1);
 	snprintf(usec, sizeof(usec), "%lld", WATCHDOG_MS * 1000LL);
 	setenv("WATCHDOG_USEC", usec, 1);
 	if (s->n_kept)
@@ -204,6 +207,7 @@ static void start(struct supervisor *s)
 
 	s->ready = false;
 	s->heard_at = mono_now();
+	s->lingers = false;
 	s->child = fork();
 	if (s->child == 0)
 		become_daemon(s, argv);
@@ -270,8 +274,11 @@ static bool on_signal(struct supervisor *s, const struct signalfd_siginfo *info,
 	int status;
 
 	if (info->ssi_signo == SIGCHLD) {
-		if (s->child && waitpid(s->child, &status, WNOHANG) == s->child)
-			return on_end(s, status, ret_status);
+		pid_t pid;
+
+		while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+			if (pid == s->child)
+				return on_end(s, status, ret_status);
 		return false;
 	}
 	if (info->ssi_signo != SIGHUP)
@@ -281,8 +288,43 @@ static bool on_signal(struct supervisor *s, const struct signalfd_siginfo *info,
 	return s->stopping && !s->child;
 }
 
+/* The state is behind the name, which is in parentheses and may hold any. */
+static bool first_thread_ended(pid_t pid)
+{
+	char path[32], text[256];
+	const char *name_end;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
+	if (fd >= 0)
+		close(fd);
+	text[MAX(n, 0)] = '\0';
+	name_end = strrchr(text, ')');
+	return name_end && !strncmp(name_end, ") Z", 3);
+}
+
+/* A thread of a daemon that was killed may hang in the kernel until a successor answers what it
+ * waits for (guard.h). One that ended in order has left nothing. */
+static void look_for_hanging(struct supervisor *s)
+{
+	if (!s->lingers) {
+		s->lingers = first_thread_ended(s->child);
+		s->lingers_since = mono_now();
+	} else if (s->ever_ready && s->n_kept > 0 && !s->stopping &&
+		   mono_ms_since(s->lingers_since) >= LINGER_MS) {
+		log_warn("a thread of the daemon hangs in the kernel");
+		s->child = 0;
+		plan_restart(s, "signal", SIGKILL);
+	}
+}
+
 static void watch_over(struct supervisor *s)
 {
+	if (s->child)
+		look_for_hanging(s);
 	if (s->child == 0 && mono_ms_until(s->start_at) == 0) {
 		start(s);
 	} else if (s->ready && s->child && mono_ms_since(s->heard_at) > WATCHDOG_MS) {
@@ -295,7 +337,9 @@ static void watch_over(struct supervisor *s)
 
 static int timeout_ms(const struct supervisor *s)
 {
-	return s->child ? 1000 : (int)mono_ms_until(s->start_at) + 1;
+	if (!s->child)
+		return (int)mono_ms_until(s->start_at) + 1;
+	return s->lingers ? LINGER_MS : LOOK_MS;
 }
 
 static int run(struct supervisor *s)
@@ -307,12 +351,12 @@ static int run(struct supervisor *s)
 		struct pollfd p[] = {{.fd = s->socket, .events = POLLIN},
 				     {.fd = s->signals, .events = POLLIN}};
 
-		watch_over(s);
 		poll(p, ARRAY_SIZE(p), timeout_ms(s));
 		read_messages(s);
 		while (read(s->signals, &info, sizeof(info)) == sizeof(info))
 			if (on_signal(s, &info, &status))
 				return status;
+		watch_over(s);
 	}
 }
 

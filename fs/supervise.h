@@ -13,6 +13,7 @@
 #include "base.h"
 
 #define SUPERVISE_READY "background" /* the name under which the first daemon gets ready_fd */
+#define SUPERVISE_ENV   "GPUTEL_SUPERVISED" /* is in the environment of the daemon */
 
 /* argv: the program's own; the daemon gets the same without --supervise, in the foreground.
  * ready_fd (background.h) is used up when the daemon is ready; -1: stays in the foreground. Returns

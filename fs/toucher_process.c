@@ -1,13 +1,11 @@
 /* The toucher's own code. After a fork of a process with threads only what is safe in a signal
  * handler may be called: system calls on memory of its own. */
+#include "offspring.h"
 #include "toucher_protocol.h"
 
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
-#include <stdio.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -239,35 +237,11 @@ static void serve(void)
 	answer(h.count);
 }
 
-/* Nothing of the daemon's stays open here, /dev/fuse least of all. */
-static void close_others(int socket)
-{
-	int null = open("/dev/null", O_RDWR);
-
-	for (int fd = 0; null >= 0 && fd <= STDERR_FILENO; fd++)
-		dup2(null, fd);
-	if (socket > STDERR_FILENO + 1)
-		close_range(STDERR_FILENO + 1, (unsigned)socket - 1, 0);
-	close_range((unsigned)socket + 1, ~0U, 0);
-}
-
-/* The daemon decides when to end, also on a terminal's ^C. */
-static void ignore_signals(void)
-{
-	static const int ignored[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGUSR1, SIGUSR2};
-
-	for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
-		signal(ignored[i], SIG_IGN);
-}
-
 _Noreturn void toucher_process(int socket)
 {
 	struct pollfd p[2];
 
-	prctl(PR_SET_NAME, NAME);
-	ignore_signals();
-	close_others(socket);
-	if (chdir("/") < 0)
+	if (offspring_begin(NAME, socket) < 0)
 		_exit(1);
 	me.socket = socket;
 	me.root = -1;

@@ -14,6 +14,7 @@ from inotify import Watch
 from lib import BIN, SLOW, Process, mounts_at, wait_until
 from rows import at, fleet, nanoseconds, row, segment_file, write_csv
 from test_fs_ops import NOBODY, as_user, error_of, open_folder, writings  # noqa: F401 (a fixture)
+from test_survival import Supervised
 
 GPU = "host-1/0"
 KILLS = 60 if os.environ.get("GPUTEL_SOAK") else 6
@@ -178,24 +179,66 @@ def state(pid):
         return None
 
 
-def children(pid):
-    return [int(p) for f in Path(f"/proc/{pid}/task").glob("*/children") for p in f.read_text().split()]
+def touchers(pid):
+    """Of a daemon: his process, or none while there is none."""
+    found = [int(p) for f in Path(f"/proc/{pid}/task").glob("*/children") for p in f.read_text().split()]
+    return [p for p in found if Path(f"/proc/{p}/comm").read_text() == "gputel-toucher\n"]
+
+
+LOOKERS = ["find {} -ls", "find {} -name '*.csv' -exec cat + ", "find {} -type f -path '*/metrics/*' -exec head -qc 9 +"]
+
+
+class Crowd:
+    """Looks at everything on and on: names, attributes, rows, values."""
+
+    def __init__(self, path):
+        loop = "while :; do {}; done".format
+        self.shells = [subprocess.Popen(["sh", "-c", loop(look.format(path))], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                        start_new_session=True) for look in LOOKERS]
+
+    def end(self):
+        """All of it: where one hangs this does not return."""
+        for shell in self.shells:
+            os.killpg(shell.pid, signal.SIGKILL)
+            assert shell.wait(20 * SLOW) == -signal.SIGKILL
 
 
 def test_a_daemon_killed_in_a_storm_of_events_leaves_nothing_hanging(storm):
     mount, slowest = storm.mount(), 0
     for _ in range(KILLS):
-        watch = storming(mount)
-        toucher, = children(mount.process.pid)
-        mount.process.kill()
-        wait_until(lambda: state(toucher) in (None, "Z"), 5, "the toucher ends with its daemon")
-        watch.close()
+        watch, crowd = storming(mount), Crowd(mount.path)
+        toucher, = touchers(mount.process.pid)
+        mount.process.send(signal.SIGKILL)
+        mount.process.killed = True
         began = time.monotonic()
+        mount.process.wait(5)
+        crowd.end()
+        wait_until(lambda: state(toucher) in (None, "Z"), 5, "the toucher ends with its daemon")
         mount = storm.mount(path=mount.path)
         slowest = max(slowest, time.monotonic() - began)
+        watch.close()
     print(f"{KILLS} kills, the slowest mount after one took {slowest:.2f} s")
     assert slowest < 5 * SLOW
     assert mount.unmount() == 0
+
+
+def test_a_supervised_daemon_killed_in_a_storm_of_events_leaves_nothing_hanging(storm):
+    s, slowest = Supervised(storm), 0
+    watch, crowd = storming(s.mount), Crowd(s.mount.path)
+    for _ in range(KILLS):
+        toucher, = touchers(s.daemon())
+        began = time.monotonic()
+        old = s.kill()
+        os.listdir(s.mount / ".meta")
+        slowest = max(slowest, time.monotonic() - began)
+        wait_until(lambda: [state(pid) for pid in (old, toucher) if state(pid) not in (None, "Z")] == [], 10, "both have ended")
+        watch.clear()
+        wait_until(lambda: len(watch.events()) > 20, 20, "events come again")
+    print(f"{KILLS} kills, the slowest answer after one took {slowest:.2f} s")
+    assert slowest < 10 * SLOW
+    crowd.end()
+    watch.close()
+    assert s.mount.unmount() == 0
 
 
 def test_unmounting_in_a_storm_of_events_succeeds_at_once_and_ends_the_daemon(storm):
@@ -211,9 +254,9 @@ def test_unmounting_in_a_storm_of_events_succeeds_at_once_and_ends_the_daemon(st
 def test_a_toucher_that_is_killed_is_replaced(storm):
     mount = storm.mount()
     watch = storming(mount)
-    toucher, = children(mount.process.pid)
+    toucher, = touchers(mount.process.pid)
     os.kill(toucher, 9)
-    wait_until(lambda: children(mount.process.pid) not in ([], [toucher]), 10, "another one")
+    wait_until(lambda: touchers(mount.process.pid) not in ([], [toucher]), 10, "another one")
     watch.clear()
     wait_until(lambda: len(watch.events()) > 100, 20, "events come again")
     assert mount.unmount() == 0
@@ -291,11 +334,11 @@ def test_what_nobody_holds_is_not_touched_after_a_minute(feed, system):
     for m in names:
         os.stat(mount / f"{GPU}/metrics/{m}")
     watch = Watch(mount / f"{GPU}/metrics/M7")
-    daemon = children(mount.process.pid)
+    toucher, = touchers(mount.process.pid)
     trace = system.folder / "trace"
 
     def touched(seconds, value):
-        strace = subprocess.Popen(["strace", "-e", "trace=utimensat", "-o", trace, "-p", str(daemon[0])],
+        strace = subprocess.Popen(["strace", "-e", "trace=utimensat", "-o", trace, "-p", str(toucher)],
                                   stderr=subprocess.DEVNULL)
         wait_until(lambda: trace.exists(), 10, "strace is there")
         time.sleep(0.3)

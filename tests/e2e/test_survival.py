@@ -27,8 +27,8 @@ def daemon_of(supervisor):
 class Supervised:
     """A mount under --supervise."""
 
-    def __init__(self, system, *options):
-        self.mount = system.mount("--supervise", *options)
+    def __init__(self, system, *options, **env):
+        self.mount = system.mount("--supervise", *options, **env)
         self.supervisor = self.mount.process
 
     def daemon(self):

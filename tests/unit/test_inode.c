@@ -476,12 +476,9 @@ TEST(what_is_idle_is_told_once_what_is_in_a_folder_before_it)
 
 	begin();
 	inode_put(table, look_up_segment());
-	CHECK_EQ_INT(inode_idle(table, 1000000, false, &idle), 0);
+	CHECK_EQ_INT(inode_idle(table, 1000000, &idle), 0);
 	free(idle);
-	CHECK_EQ_INT(inode_idle(table, 0, true, &idle), 1);
-	CHECK_EQ_INT(idle[0], SEGMENT);
-	free(idle);
-	if (CHECK_EQ_INT(inode_idle(table, 0, false, &idle), 4)) {
+	if (CHECK_EQ_INT(inode_idle(table, 0, &idle), 4)) {
 		CHECK_EQ_INT(idle[0], SEGMENT);
 		CHECK_EQ_INT(idle[1], HISTORY);
 		CHECK_EQ_INT(idle[3], HOST);
