@@ -2,12 +2,7 @@
 
 #include <time.h>
 
-/* How an endpoint is asked for a sign of life (etcd_internal.h). */
-enum { PROBES = 3, PROBE_MS = 1000, PROBE_BYTES = 64 * 1024 };
-
 enum { JSON_MAX = 8 << 20 /* ceiling of a request: ETCD_TXN_BYTES in base64, and fields */ };
-
-#define CIRCUITS_OPEN "etcd: every endpoint failed lately; none is tried again yet"
 
 /* ---- life ----------------------------------------------------------------------------------- */
 
@@ -181,9 +176,7 @@ static void token_settle(struct etcd *c, const char *fresh)
 	pthread_mutex_unlock(&c->lock);
 }
 
-/* Yields a copy of the token: a new one if there is none yet or it is the stale one. */
-static int token_get(struct etcd *c, const char *stale, struct mono deadline, char **ret,
-		     struct err *e)
+int etcd_token(struct etcd *c, const char *stale, struct mono deadline, char **ret, struct err *e)
 {
 	char *token = NULL;
 	int r = token_claim(c, stale, deadline, &token);
@@ -211,7 +204,7 @@ struct call {
 	struct etcd_answer *answer; /* to be filled */
 };
 
-static size_t headers_of(const char *token, struct http_header headers[2])
+size_t etcd_json_headers(const char *token, struct http_header headers[2])
 {
 	headers[0] = (struct http_header){"Content-Type", "application/json"};
 	headers[1] = (struct http_header){"Authorization", token};
@@ -284,7 +277,7 @@ static int gateway_attempt(struct call *k, const char *url, bool last, struct er
 		.method = "POST",
 		.url = full,
 		.headers = headers,
-		.n_headers = headers_of(k->token, headers),
+		.n_headers = etcd_json_headers(k->token, headers),
 		.body = json.p,
 		.body_len = json.len,
 		.timeout_ms = p.timeout_ms,
@@ -355,7 +348,7 @@ static int call_endpoints(struct call *k, struct err *e)
 	bool last;
 	int r = -ECONNREFUSED, i;
 
-	err_set(e, r, CIRCUITS_OPEN);
+	err_set(e, r, ETCD_CIRCUITS_OPEN);
 	do {
 		i = etcd_endpoint_pick(c, &tried, &last);
 		if (i < 0)
@@ -369,14 +362,14 @@ static int call_endpoints(struct call *k, struct err *e)
 static int call_authenticated(struct call *k, struct err *e)
 {
 	char *stale;
-	int r = token_get(k->client, NULL, k->deadline, &k->token, e);
+	int r = etcd_token(k->client, NULL, k->deadline, &k->token, e);
 
 	if (!r)
 		r = call_endpoints(k, e);
 	if (r != ETCD_TOKEN_REFUSED)
 		return r;
 	stale = TAKE_PTR(k->token);
-	r = token_get(k->client, stale, k->deadline, &k->token, e);
+	r = etcd_token(k->client, stale, k->deadline, &k->token, e);
 	free(stale);
 	return r ? r : call_endpoints(k, e);
 }
@@ -430,158 +423,4 @@ int etcd_call(struct etcd *c, const struct etcd_request *q, struct json **ret, s
 		*ret_size = answer.size;
 	etcd_answer_release(&answer);
 	return 0;
-}
-
-/* ---- streams -------------------------------------------------------------------------------- */
-
-struct stream {
-	struct etcd *client;
-	int endpoint, status;
-	unsigned losses; /* of the endpoint, when it answered */
-	struct mono begun;
-	bool answered;
-	int (*on_data)(const char *p, size_t n, void *arg);
-	int (*on_idle)(void *arg);
-	void *arg;
-	struct err lost; /* why it was ended while it was idle */
-};
-
-static void stream_answered(struct stream *s)
-{
-	s->answered = true;
-	s->losses = etcd_endpoint_losses(s->client, s->endpoint);
-	etcd_endpoint_done(s->client, s->endpoint, 0);
-	etcd_note(s->client, 0, s->begun, NULL);
-}
-
-static int stream_data(const char *p, size_t n, void *arg)
-{
-	struct stream *s = arg;
-
-	if (!s->answered && s->status < 500)
-		stream_answered(s);
-	else if (s->answered)
-		etcd_endpoint_heard(s->client, s->endpoint);
-	return s->on_data(p, n, s->arg);
-}
-
-/* Any answer is a sign of life; this path needs no token and no quorum. */
-static int probe_once(struct etcd *c, int endpoint, struct err *e)
-{
-	char *url = xasprintf("%s/version", c->endpoints[endpoint].url);
-	struct mono begun = mono_now();
-	struct http_request q = {
-		.method = "GET",
-		.url = url,
-		.timeout_ms = MIN(PROBE_MS, c->request_timeout_ms),
-	};
-	struct strbuf body;
-	int status, r;
-
-	strbuf_init(&body, PROBE_BYTES);
-	r = http_call(c->http, &q, &status, &body, e);
-	strbuf_release(&body);
-	if (r)
-		err_prefix(e, r, "etcd %s", url);
-	etcd_note(c, r, begun, e);
-	free(url);
-	return r;
-}
-
-/* One that does not answer may be a hiccup. */
-static int probe(struct etcd *c, int endpoint, struct err *e)
-{
-	int r = -ETIMEDOUT;
-
-	for (int i = 0; i < PROBES && r && r != -ECANCELED; i++)
-		r = probe_once(c, endpoint, e);
-	etcd_endpoint_probed(c, endpoint, r);
-	return r;
-}
-
-static int stream_idle(void *arg)
-{
-	struct stream *s = arg;
-	int r = s->on_idle(s->arg);
-
-	if (r || !s->answered)
-		return r;
-	switch (etcd_endpoint_state(s->client, s->endpoint, s->losses)) {
-	case ENDPOINT_TO_PROBE:
-		return probe(s->client, s->endpoint, &s->lost);
-	case ENDPOINT_LOST:
-		return err_set(&s->lost, -ETIMEDOUT, "it gives no sign of life any more");
-	case ENDPOINT_WELL:
-		break;
-	}
-	return 0;
-}
-
-static int stream_attempt(struct stream *s, const char *path, struct slice body, const char *token,
-			  int idle_ms, struct err *e)
-{
-	char *full = xasprintf("%s%s", s->client->endpoints[s->endpoint].url, path);
-	struct http_header headers[2];
-	struct http_request q = {
-		.method = "POST",
-		.url = full,
-		.headers = headers,
-		.n_headers = headers_of(token, headers),
-		.body = body.p,
-		.body_len = body.len,
-		.timeout_ms = s->client->request_timeout_ms,
-	};
-	int r = http_stream(s->client->http, &q, &s->status, stream_data, stream_idle, idle_ms, s,
-			    e);
-
-	if (!r && s->status >= 500)
-		r = err_set(e, -EIO, "HTTP status %d", s->status);
-	if (r && s->lost.text[0])
-		err_set(e, r, "%s", s->lost.text);
-	if (r)
-		err_prefix(e, r, "etcd %s", full);
-	if (!s->answered)
-		etcd_endpoint_done(s->client, s->endpoint, r);
-	free(full);
-	return r;
-}
-
-static int stream_endpoints(struct stream *s, const char *path, struct slice body,
-			    const char *token, int idle_ms, struct err *e)
-{
-	uint32_t tried = 0;
-	int r = err_set(e, -ECONNREFUSED, CIRCUITS_OPEN);
-
-	while (r == -ECONNREFUSED) {
-		s->endpoint = etcd_endpoint_pick(s->client, &tried, NULL);
-		if (s->endpoint < 0)
-			break;
-		r = stream_attempt(s, path, body, token, idle_ms, e);
-	}
-	return r;
-}
-
-int etcd_stream(struct etcd *c, const char *path, struct slice body,
-		int (*on_data)(const char *p, size_t n, void *arg), int (*on_idle)(void *arg),
-		int idle_ms, void *arg, struct err *e)
-{
-	struct stream s = {
-		.client = c,
-		.begun = mono_now(),
-		.on_data = on_data,
-		.on_idle = on_idle,
-		.arg = arg,
-	};
-	struct err reason = {0};
-	char *token = NULL;
-	int r = 0;
-
-	if (c->username)
-		r = token_get(c, NULL, mono_in_ms(c->request_timeout_ms), &token, &reason);
-	if (!r)
-		r = stream_endpoints(&s, path, body, token, idle_ms, &reason);
-	if (!s.answered)
-		etcd_note(c, r, s.begun, &reason);
-	free(token);
-	return r ? err_set(e, r, "%s", reason.text) : 0;
 }

@@ -1,5 +1,5 @@
-/* etcd v3: transactions and reads natively by gRPC, where that is spoken, and all else, or all,
- * through its HTTP/JSON gateway.
+/* etcd v3: transactions, reads and watches natively by gRPC, where that is spoken, and all else, or
+ * all, through its HTTP/JSON gateway.
  *
  * Threads: every function may be called from any thread; calls block. A client keeps up to
  * ETCD_MAX_INFLIGHT requests in flight on kept-alive connections and fails over between its

@@ -12,23 +12,18 @@
 #include <stdio.h>
 #include <strings.h>
 
-enum { FRAME_HEAD = 5, PROBE_MS = 1000, GATEWAY_MS = 60000, MESSAGE_MAX = 300 };
-
-/* What the answer's headers and trailers say. */
-struct outcome {
-	int64_t code; /* -1: not said */
-	char message[MESSAGE_MAX];
-};
+enum { FRAME_HEAD = 5, PROBE_MS = 1000 };
+/* How long the gateway is used where gRPC is not spoken, and where nobody said anything. */
+enum { GATEWAY_MS = 60000, GATEWAY_SILENT_MS = 1000 };
 
 static bool is_named(struct slice name, const char *want)
 {
 	return name.len == strlen(want) && strncasecmp(name.p, want, name.len) == 0;
 }
 
-static void on_header(struct slice name, struct slice value, void *arg)
+void etcd_grpc_on_header(struct slice name, struct slice value, void *outcome)
 {
-	struct outcome *o = arg;
-
+	struct etcd_grpc_outcome *o = outcome;
 	uint64_t code;
 
 	if (is_named(name, "grpc-status"))
@@ -37,7 +32,15 @@ static void on_header(struct slice name, struct slice value, void *arg)
 		snprintf(o->message, sizeof(o->message), "%.*s", (int)value.len, value.p);
 }
 
-static int frame(struct strbuf *out, struct slice message)
+size_t etcd_grpc_headers(const char *token, struct http_header headers[3])
+{
+	headers[0] = (struct http_header){"Content-Type", "application/grpc"};
+	headers[1] = (struct http_header){"TE", "trailers"};
+	headers[2] = (struct http_header){"Authorization", token};
+	return token && token[0] ? 3 : 2;
+}
+
+int etcd_grpc_frame(struct strbuf *out, struct slice message)
 {
 	uint32_t n = (uint32_t)message.len;
 	const char head[FRAME_HEAD] = {0, (char)(n >> 24), (char)(n >> 16), (char)(n >> 8),
@@ -48,22 +51,37 @@ static int frame(struct strbuf *out, struct slice message)
 	return out->err;
 }
 
+int etcd_grpc_unframe(const char *p, size_t n, struct slice *ret, size_t *ret_taken)
+{
+	const uint8_t *head = (const uint8_t *)p;
+	size_t len;
+
+	*ret_taken = 0;
+	if (n < FRAME_HEAD)
+		return 0;
+	len = (size_t)head[1] << 24 | (size_t)head[2] << 16 | (size_t)head[3] << 8 | head[4];
+	if (head[0]) /* compressed, which nobody has asked for */
+		return -EBADMSG;
+	if (n - FRAME_HEAD < len)
+		return 0;
+	*ret = (struct slice){p + FRAME_HEAD, len};
+	*ret_taken = FRAME_HEAD + len;
+	return 0;
+}
+
 /* Takes the frame off a whole answer. */
 static int unframe(struct strbuf *body)
 {
-	const uint8_t *p = (const uint8_t *)body->s;
-	size_t n;
+	struct slice message;
+	size_t taken;
 
-	if (body->len < FRAME_HEAD || p[0])
-		return -EIO;
-	n = (size_t)p[1] << 24 | (size_t)p[2] << 16 | (size_t)p[3] << 8 | p[4];
-	if (n != body->len - FRAME_HEAD)
+	if (etcd_grpc_unframe(body->s, body->len, &message, &taken) || !taken || taken != body->len)
 		return -EIO;
 	strbuf_consume(body, FRAME_HEAD);
 	return 0;
 }
 
-static int settle(int status, const struct outcome *o, struct strbuf *body, struct err *e)
+static int settle(int status, const struct etcd_grpc_outcome *o, struct strbuf *body, struct err *e)
 {
 	if (o->code > 0)
 		return etcd_meaning(o->code, slice_str(o->message), e);
@@ -75,27 +93,25 @@ static int settle(int status, const struct outcome *o, struct strbuf *body, stru
 int etcd_grpc_call(struct etcd *c, const struct etcd_grpc *q, struct strbuf *ret, bool *ret_spoken,
 		   struct err *e)
 {
-	struct http_header headers[] = {{"Content-Type", "application/grpc"},
-					{"TE", "trailers"},
-					{"Authorization", q->token}};
-	struct outcome outcome = {.code = -1};
+	struct http_header headers[3];
+	struct etcd_grpc_outcome outcome = {.code = -1};
 	char *url = xasprintf("%s%s", q->url, q->method);
 	struct http_request request = {
 		.method = "POST",
 		.url = url,
 		.headers = headers,
-		.n_headers = q->token && q->token[0] ? 3 : 2,
+		.n_headers = etcd_grpc_headers(q->token, headers),
 		.timeout_ms = q->timeout_ms,
 		.dial_timeout_ms = q->dial_timeout_ms,
 		.h2 = true,
-		.on_header = on_header,
+		.on_header = etcd_grpc_on_header,
 		.header_arg = &outcome,
 	};
 	struct strbuf framed;
 	int status = 0, r;
 
 	strbuf_init(&framed, q->message.len + FRAME_HEAD + 1);
-	r = frame(&framed, q->message);
+	r = etcd_grpc_frame(&framed, q->message);
 	request.body = framed.s;
 	request.body_len = framed.len;
 	if (!r)
@@ -123,11 +139,11 @@ static bool is_known(struct etcd *c, const struct endpoint *ep, bool *ret_native
 	return known;
 }
 
-static void note_native(struct etcd *c, struct endpoint *ep, bool native)
+static void note_native(struct etcd *c, struct endpoint *ep, bool native, int gateway_ms)
 {
 	pthread_mutex_lock(&c->lock);
 	ep->native = native;
-	ep->gateway_until = mono_in_ms(native ? 0 : GATEWAY_MS);
+	ep->gateway_until = mono_in_ms(native ? 0 : gateway_ms);
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -150,9 +166,9 @@ int etcd_grpc_probe(struct etcd *c, int i, int timeout_ms, bool *ret_native, str
 	strbuf_release(&answer);
 	if (r == -ECONNREFUSED || r == -ECANCELED)
 		return r;
-	if (!spoken)
+	if (!spoken && r != -ETIMEDOUT)
 		log_info("%s; the gateway is used", e ? e->text : ep->url);
-	note_native(c, ep, spoken);
+	note_native(c, ep, spoken, r == -ETIMEDOUT ? GATEWAY_SILENT_MS : GATEWAY_MS);
 	*ret_native = spoken;
 	return 0;
 }

@@ -1,9 +1,10 @@
 /* What the parts of the etcd client share; nobody else includes this, save session.c.
  *
- *	etcd.c           life, one request over the endpoints, streams, tokens
+ *	etcd.c           life, one request over the endpoints, tokens
+ *	etcd_stream.c    one stream of answers over the endpoints
  *	etcd_endpoint.c  which endpoint is next, circuit breakers, reachability
  *	etcd_error.c     what an answer's error means
- *	etcd_grpc.c      native gRPC: one request, and where it is spoken
+ *	etcd_grpc.c      native gRPC: frames, one request, and where it is spoken
  *	etcd_message.h   requests and answers as protobuf, and as JSON
  *	etcd_kv.c        keys out, keys and values in, reads
  *	etcd_txn.c       transactions
@@ -97,13 +98,36 @@ int etcd_call_kv(struct etcd *c, const struct etcd_request *q, struct etcd_answe
 		 struct err *e) must_check;
 void etcd_answer_release(struct etcd_answer *a);
 
-/* http_stream over the endpoints. */
-int etcd_stream(struct etcd *c, const char *path, struct slice body,
-		int (*on_data)(const char *p, size_t n, void *arg), int (*on_idle)(void *arg),
-		int idle_ms, void *arg, struct err *e) must_check;
+/* Yields a copy of the token: a new one if there is none yet or it is the stale one. */
+int etcd_token(struct etcd *c, const char *stale, struct mono deadline, char **ret,
+	       struct err *e) must_check;
+/* What a request to the gateway carries; token: "" or NULL for none. Returns how many. */
+size_t etcd_json_headers(const char *token, struct http_header headers[2]);
+
+#define ETCD_CIRCUITS_OPEN "etcd: every endpoint failed lately; none is tried again yet"
 
 /* Sleeps; less when etcd_cancel is called. Returns whether it was. */
 bool etcd_sleep_ms(struct etcd *c, int64_t ms);
+
+/* ---- etcd_stream.c -------------------------------------------------------------------------- */
+
+/* Requests that are all sent at once, and answers without end. */
+struct etcd_stream {
+	const char *path;    /* of the gateway */
+	struct slice body;   /* for it: a line of JSON each */
+	const char *method;  /* of gRPC */
+	struct slice frames; /* for it: etcd_grpc_frame of each message */
+	/* An answer: protobuf, or an object of the gateway; non-zero ends the stream with it. */
+	int (*on_answer)(struct slice message, bool native, void *arg);
+	/* Called about every idle_ms without one; the same. */
+	int (*on_idle)(void *arg);
+	int idle_ms;
+	void *arg;
+};
+
+/* Sends it to one of the endpoints and returns when the stream has ended: 0 if etcd ended it
+ * without a word, -EMSGSIZE after an answer over ETCD_REPLY_MAX. */
+int etcd_stream(struct etcd *c, const struct etcd_stream *q, struct err *e) must_check;
 
 /* ---- etcd_endpoint.c ------------------------------------------------------------------------ */
 
@@ -134,6 +158,21 @@ struct etcd_grpc {
 	int timeout_ms, dial_timeout_ms; /* as of http_request */
 };
 
+/* Appends a message as gRPC frames it. */
+int etcd_grpc_frame(struct strbuf *out, struct slice message);
+/* The first whole frame at p: its message and the bytes that it takes, or 0 for want of more.
+ * -EBADMSG: none that we take. */
+int etcd_grpc_unframe(const char *p, size_t n, struct slice *ret, size_t *ret_taken) must_check;
+
+/* What the answer's headers and trailers say: on_header and header_arg of an http_request. */
+struct etcd_grpc_outcome {
+	int64_t code; /* -1: not said */
+	char message[300];
+};
+void etcd_grpc_on_header(struct slice name, struct slice value, void *outcome);
+/* Headers of a request; token: "" or NULL for none. Returns how many. */
+size_t etcd_grpc_headers(const char *token, struct http_header headers[3]);
+
 /* One request; ret gets the answer's message. *ret_spoken: gRPC answered, be it with an error.
  * Outcomes as of etcd.h. */
 int etcd_grpc_call(struct etcd *c, const struct etcd_grpc *q, struct strbuf *ret, bool *ret_spoken,
@@ -163,11 +202,6 @@ bool etcd_outage(int r);
  * ETCD_KEY_MAX sets b->err. */
 void etcd_put_key(struct strbuf *b, const struct etcd *c, unsigned field, struct slice key);
 void etcd_put_end(struct strbuf *b, const struct etcd *c, unsigned field, const char *end);
-
-/* "field":"base64 of prefix + key". A key over ETCD_KEY_MAX sets b->err. */
-void etcd_add_key(struct strbuf *b, const struct etcd *c, const char *field, struct slice key);
-/* ,"range_end":"…" for an end as etcd.h has it; nothing for NULL. */
-void etcd_add_end(struct strbuf *b, const struct etcd *c, const char *end);
 
 /* Most bytes that the keys and values of these kvs (objects, or events if in_event) decode to. */
 size_t etcd_kvs_bytes(const struct json *list, bool in_event);

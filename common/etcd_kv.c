@@ -34,19 +34,6 @@ static bool full_key(struct full_key *k, const struct etcd *c, struct slice key,
 	return true;
 }
 
-void etcd_add_key(struct strbuf *b, const struct etcd *c, const char *field, struct slice key)
-{
-	struct full_key k;
-
-	if (!full_key(&k, c, key, b))
-		return;
-	strbuf_addc(b, '"');
-	strbuf_adds(b, field);
-	strbuf_adds(b, "\":\"");
-	strbuf_add_base64(b, k.s, k.len);
-	strbuf_addc(b, '"');
-}
-
 void etcd_put_key(struct strbuf *b, const struct etcd *c, unsigned field, struct slice key)
 {
 	struct full_key k;
@@ -83,25 +70,6 @@ void etcd_prefix_end(const char *prefix, struct strbuf *ret)
 		strbuf_addc(ret, '\0');
 	else if (!ret->err)
 		ret->s[n - 1]++;
-}
-
-void etcd_add_end(struct strbuf *b, const struct etcd *c, const char *end)
-{
-	struct strbuf bound;
-
-	if (!end)
-		return;
-	strbuf_addc(b, ',');
-	if (end[0]) {
-		etcd_add_key(b, c, "range_end", slice_str(end));
-		return;
-	}
-	strbuf_init(&bound, ETCD_KEY_MAX);
-	etcd_prefix_end(c->prefix, &bound);
-	strbuf_adds(b, "\"range_end\":\"");
-	strbuf_add_base64(b, bound.s, bound.len);
-	strbuf_addc(b, '"');
-	strbuf_release(&bound);
 }
 
 /* ---- keys and values in --------------------------------------------------------------------- */

@@ -55,6 +55,19 @@ static const struct field txn_fields[] = {
 	{0},
 };
 
+static const struct field create_fields[] = {
+	{CREATE_KEY, "key", BYTES, NULL},
+	{CREATE_END, "range_end", BYTES, NULL},
+	{CREATE_START, "start_revision", INT64, NULL},
+	{CREATE_PROGRESS, "progress_notify", BOOL, NULL},
+	{CREATE_ID, "watch_id", INT64, NULL},
+	{0},
+};
+static const struct field watch_fields[] = {
+	{WATCH_CREATE, "create_request", MESSAGE, create_fields},
+	{0},
+};
+
 static void add_message(struct strbuf *out, const struct field *fields, struct slice message);
 
 static void add_value(struct strbuf *out, const struct field *f, const struct proto_field *v)
@@ -123,11 +136,25 @@ void etcd_range_to_json(struct strbuf *out, struct slice message)
 	add_message(out, range_fields, message);
 }
 
+void etcd_watch_to_json(struct strbuf *out, struct slice message)
+{
+	add_message(out, watch_fields, message);
+}
+
 /* ---- answers as protobuf --------------------------------------------------------------------- */
 
 enum { HEADER = 1, HEADER_REVISION = 3 };
 enum { TXN_SUCCEEDED = 2, TXN_RESPONSES = 3, RESPONSE_RANGE = 1 };
 enum { RANGE_KVS = 2, RANGE_MORE = 3, RANGE_COUNT = 4 };
+enum {
+	ANSWER_ID = 2,
+	ANSWER_CREATED = 3,
+	ANSWER_CANCELED = 4,
+	ANSWER_COMPACTED = 5,
+	ANSWER_REASON = 6,
+	ANSWER_EVENTS = 11,
+};
+enum { EVENT_TYPE = 1, EVENT_KV = 2, TYPE_DELETE = 1 };
 enum { KV_KEY = 1, KV_CREATE = 2, KV_MOD = 3, KV_VERSION = 4, KV_VALUE = 5, KV_LEASE = 6 };
 
 /* Where the tables of a reply are being filled. With ranges NULL, entries are only counted. */
@@ -149,43 +176,47 @@ static int take_header(struct etcd_reply *reply, struct slice message)
 	return r.err;
 }
 
-static int take_kv(struct filling *t, struct slice message)
+static int kv_from_proto(struct slice message, size_t prefix_len, struct etcd_kv *ret)
 {
-	struct etcd_kv *kv = t->ranges ? &t->kvs[t->n_kvs] : &(struct etcd_kv){0};
 	struct reader r = proto_reader(message);
+	struct etcd_kv kv = {.key = SLICE_LIT(""), .value = SLICE_LIT("")};
 	struct proto_field f;
 
-	t->n_kvs++;
-	if (!t->ranges)
-		return 0;
-	*kv = (struct etcd_kv){.key = SLICE_LIT(""), .value = SLICE_LIT("")};
 	while (proto_next(&r, &f)) {
 		switch (f.number) {
 		case KV_KEY:
-			kv->key = f.bytes;
+			kv.key = f.bytes;
 			break;
 		case KV_CREATE:
-			kv->create_rev = (int64_t)f.value;
+			kv.create_rev = (int64_t)f.value;
 			break;
 		case KV_MOD:
-			kv->mod_rev = (int64_t)f.value;
+			kv.mod_rev = (int64_t)f.value;
 			break;
 		case KV_VERSION:
-			kv->version = (int64_t)f.value;
+			kv.version = (int64_t)f.value;
 			break;
 		case KV_VALUE:
-			kv->value = f.bytes;
+			kv.value = f.bytes;
 			break;
 		case KV_LEASE:
-			kv->lease = (int64_t)f.value;
+			kv.lease = (int64_t)f.value;
 			break;
 		}
 	}
-	if (r.err || kv->key.len < t->prefix_len)
+	if (r.err || kv.key.len < prefix_len)
 		return -EBADMSG;
-	kv->key.p += t->prefix_len;
-	kv->key.len -= t->prefix_len;
+	kv.key.p += prefix_len;
+	kv.key.len -= prefix_len;
+	*ret = kv;
 	return 0;
+}
+
+static int take_kv(struct filling *t, struct slice message)
+{
+	size_t i = t->n_kvs++;
+
+	return t->ranges ? kv_from_proto(message, t->prefix_len, &t->kvs[i]) : 0;
 }
 
 static int take_range(struct filling *t, struct slice message)
@@ -290,4 +321,69 @@ int etcd_txn_from_proto(struct slice message, size_t prefix_len, struct etcd_rep
 int etcd_range_from_proto(struct slice message, size_t prefix_len, struct etcd_reply *ret)
 {
 	return from_proto(take_range, message, prefix_len, ret);
+}
+
+/* ---- answers of a watch ---------------------------------------------------------------------- */
+
+static int event_from_proto(struct slice message, size_t prefix_len, struct etcd_event *ret)
+{
+	struct slice kv = {0};
+	struct reader r = proto_reader(message);
+	struct proto_field f;
+
+	ret->deleted = false;
+	while (proto_next(&r, &f)) {
+		if (f.number == EVENT_TYPE)
+			ret->deleted = f.value == TYPE_DELETE;
+		else if (f.number == EVENT_KV)
+			kv = f.bytes;
+	}
+	return r.err ? -EBADMSG : kv_from_proto(kv, prefix_len, &ret->kv);
+}
+
+static void take_answer(struct etcd_watch_answer *a, const struct proto_field *f)
+{
+	switch (f->number) {
+	case ANSWER_ID:
+		a->watch_id = (int64_t)f->value;
+		break;
+	case ANSWER_CREATED:
+		a->created = f->value != 0;
+		break;
+	case ANSWER_CANCELED:
+		a->canceled = f->value != 0;
+		break;
+	case ANSWER_COMPACTED:
+		a->compact_revision = (int64_t)f->value;
+		break;
+	case ANSWER_REASON:
+		a->reason = f->bytes;
+		break;
+	}
+}
+
+int etcd_watch_from_proto(struct slice message, size_t prefix_len, struct etcd_watch_answer *ret,
+			  struct etcd_event *events)
+{
+	struct etcd_watch_answer a = {.reason = SLICE_LIT("")};
+	struct etcd_reply head = {0};
+	struct reader r = proto_reader(message);
+	struct proto_field f;
+	int err = 0;
+
+	while (!err && proto_next(&r, &f)) {
+		if (f.number == HEADER)
+			err = take_header(&head, f.bytes);
+		else if (f.number != ANSWER_EVENTS)
+			take_answer(&a, &f);
+		else if (events)
+			err = event_from_proto(f.bytes, prefix_len, &events[a.n++]);
+		else
+			a.n++;
+	}
+	if (err || r.err)
+		return -EBADMSG;
+	a.revision = head.revision;
+	*ret = a;
+	return 0;
 }

@@ -28,17 +28,33 @@ enum {
 	COMPARE_MOD_REVISION = 6,
 	COMPARE_END = 64,
 };
+enum { WATCH_CREATE = 1 };
+enum { CREATE_KEY = 1, CREATE_END = 2, CREATE_START = 3, CREATE_PROGRESS = 4, CREATE_ID = 7 };
 enum { RESULT_EQUAL = 0, RESULT_LESS = 2 };
 enum { TARGET_CREATE = 1, TARGET_MOD = 2 };
 
-/* Appends a TxnRequest, or RangeRequest, as the gateway wants it. The message is one of ours. */
+/* Appends a TxnRequest, RangeRequest or WatchRequest as the gateway wants it. The message is one of
+ * ours. */
 void etcd_txn_to_json(struct strbuf *out, struct slice message);
 void etcd_range_to_json(struct strbuf *out, struct slice message);
+void etcd_watch_to_json(struct strbuf *out, struct slice message);
 
 /* Fills a reply from a TxnResponse, or RangeResponse: its ranges in their order, prefix_len bytes
  * taken off each key. Survives any bytes; -EBADMSG. */
 int etcd_txn_from_proto(struct slice message, size_t prefix_len, struct etcd_reply *ret) must_check;
 int etcd_range_from_proto(struct slice message, size_t prefix_len,
 			  struct etcd_reply *ret) must_check;
+
+struct etcd_watch_answer {
+	int64_t watch_id, revision, compact_revision;
+	bool created, canceled;
+	struct slice reason; /* of canceled; borrowed */
+	size_t n;            /* events */
+};
+
+/* Reads a WatchResponse. Its events, which borrow from it, go to events, or are only counted
+ * (NULL). Survives any bytes; -EBADMSG. */
+int etcd_watch_from_proto(struct slice message, size_t prefix_len, struct etcd_watch_answer *ret,
+			  struct etcd_event *events) must_check;
 
 #endif

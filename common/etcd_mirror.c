@@ -1,4 +1,5 @@
 #include "etcd_internal.h"
+#include "etcd_message.h"
 #include "log.h"
 
 #include <stdatomic.h>
@@ -7,6 +8,8 @@
 #define IDLE_MS       200 /* how soon a quiet watch sees that it shall stop or list again */
 #define RETRY_BASE_MS 50
 #define RETRY_MAX_MS  3000
+#define CREATE_MS     2000 /* within which every part is watched */
+#define DENIED        "permission denied"
 #define KEEP_BYTES    (1 << 20) /* larger buffers are given back when they are empty */
 
 /* One range and how far it was delivered. */
@@ -31,14 +34,17 @@ struct etcd_mirror {
 	bool listed;     /* what was delivered is whole, and a watch can go on from it */
 	bool resuming;   /* a watch was interrupted since the list */
 	bool up;         /* as last reported */
-	bool delivered;  /* by this watch: an event or progress */
 	bool complained; /* of being refused, since something was delivered */
 	struct backoff backoff;
-	struct strbuf line; /* of the watch, so far */
-	size_t scanned;     /* bytes of line known to hold no newline */
-	struct strbuf mem;  /* keys and values of one response */
+	struct strbuf mem; /* keys and values of one of the gateway's answers */
 	struct etcd_event *events;
 	size_t events_cap;
+
+	/* of one watch */
+	struct mono begun;
+	size_t created; /* parts that are watched */
+	bool delivered; /* an event or progress */
+	struct err reason;
 };
 
 static bool wanted(const struct etcd_mirror *m)
@@ -121,27 +127,13 @@ static int list_all(struct etcd_mirror *m, struct err *e)
 
 /* ---- watch ---------------------------------------------------------------------------------- */
 
-static int event_decode(const struct etcd_mirror *m, const struct json *j, struct strbuf *mem,
-			struct etcd_event *ret)
+static struct etcd_event *room_for(struct etcd_mirror *m, size_t n)
 {
-	ret->deleted = slice_eq(json_str(json_get(j, "type")), SLICE_LIT("DELETE"));
-	return etcd_kv_decode(m->client, json_get(j, "kv"), mem, &ret->kv);
-}
-
-static int events_decode(struct etcd_mirror *m, const struct json *list, size_t n)
-{
-	int r = 0;
-
 	if (n > m->events_cap) {
 		m->events = xrealloc(m->events, n * sizeof(*m->events));
 		m->events_cap = n;
 	}
-	strbuf_reset(&m->mem);
-	if (!strbuf_reserve(&m->mem, etcd_kvs_bytes(list, true)))
-		return m->mem.err;
-	for (size_t i = 0; i < n && !r; i++)
-		r = event_decode(m, json_at(list, i), &m->mem, &m->events[i]);
-	return r;
+	return m->events;
 }
 
 /* Hands out the events of each revision in one piece. What was seen already is dropped: etcd before
@@ -160,18 +152,6 @@ static void commit_all(struct etcd_mirror *m, struct part *part, size_t n)
 	}
 }
 
-static int on_events(struct etcd_mirror *m, struct part *part, const struct json *list, size_t n)
-{
-	int r = events_decode(m, list, n);
-
-	if (!r)
-		commit_all(m, part, n);
-	if (m->mem.cap > KEEP_BYTES)
-		strbuf_release(&m->mem);
-	m->delivered = true;
-	return r;
-}
-
 static void on_progress(struct etcd_mirror *m, struct part *part, int64_t rev)
 {
 	int64_t before = delivered_rev(m);
@@ -182,108 +162,183 @@ static void on_progress(struct etcd_mirror *m, struct part *part, int64_t rev)
 		m->ops->progress(delivered_rev(m), m->arg);
 }
 
-static int on_canceled(const struct json *result, struct err *e)
+static int on_canceled(struct etcd_mirror *m, const struct etcd_watch_answer *a)
 {
-	struct slice reason = json_str(json_get(result, "cancel_reason"));
+	if (a->compact_revision > 0)
+		return err_set(&m->reason, -ESTALE, "watch: compacted");
+	err_set(&m->reason, 0, "watch canceled: %.*s", (int)MIN(a->reason.len, 200), a->reason.p);
+	return memmem(a->reason.p, a->reason.len, DENIED, strlen(DENIED)) ? -EACCES : -EIO;
+}
 
-	if (json_int(json_get(result, "compact_revision"), 0) > 0)
-		return err_set(e, -ESTALE, "watch: compacted");
-	err_set(e, 0, "watch canceled: %.*s", (int)MIN(reason.len, 200), reason.p);
-	return strstr(reason.p, "permission denied") ? -EACCES : -EIO;
+/* The gateway may have lost the request of a part (etcd_stream.c). */
+static int check_created(struct etcd_mirror *m)
+{
+	if (m->created == m->n_parts || mono_ms_since(m->begun) < CREATE_MS)
+		return 0;
+	return err_set(&m->reason, -EIO, "etcd watches %zu ranges of %zu", m->created, m->n_parts);
+}
+
+/* The events of a are in m->events. */
+static int on_watch_answer(struct etcd_mirror *m, const struct etcd_watch_answer *a)
+{
+	size_t part = m->n_parts > 1 ? (size_t)a->watch_id - 1 : 0;
+
+	if (a->canceled)
+		return on_canceled(m, a);
+	if (part >= m->n_parts)
+		return err_set(&m->reason, -EBADMSG, "watch: answer without its id");
+	if (a->created) {
+		m->created++;
+		report_up(m, true);
+	} else if (a->n == 0) {
+		on_progress(m, &m->parts[part], a->revision);
+	}
+	if (a->n) {
+		commit_all(m, &m->parts[part], a->n);
+		m->delivered = true;
+	}
+	return check_created(m);
+}
+
+static int on_message(struct etcd_mirror *m, struct slice message)
+{
+	struct etcd_watch_answer a;
+	int r = etcd_watch_from_proto(message, m->client->prefix_len, &a, NULL);
+
+	if (!r && a.n)
+		r = etcd_watch_from_proto(message, m->client->prefix_len, &a, room_for(m, a.n));
+	return r ? r : on_watch_answer(m, &a);
+}
+
+/* ---- the gateway's answers ------------------------------------------------------------------ */
+
+static int event_decode(const struct etcd_mirror *m, const struct json *j, struct strbuf *mem,
+			struct etcd_event *ret)
+{
+	ret->deleted = slice_eq(json_str(json_get(j, "type")), SLICE_LIT("DELETE"));
+	return etcd_kv_decode(m->client, json_get(j, "kv"), mem, &ret->kv);
+}
+
+static int events_decode(struct etcd_mirror *m, const struct json *list, size_t n)
+{
+	struct etcd_event *events = room_for(m, n);
+	int r = 0;
+
+	strbuf_reset(&m->mem);
+	if (!strbuf_reserve(&m->mem, etcd_kvs_bytes(list, true)))
+		return m->mem.err;
+	for (size_t i = 0; i < n && !r; i++)
+		r = event_decode(m, json_at(list, i), &m->mem, &events[i]);
+	return r;
 }
 
 /* {"result":{"header":{…},"created":true}} {"result":{"header":{…},"events":[…]}}
  * {"result":{"header":{…}}} for progress, {"result":{"canceled":true,…}}, {"error":{…}} */
-static int on_response(struct etcd_mirror *m, const struct json *doc, struct err *e)
+static int on_document(struct etcd_mirror *m, const struct json *doc)
 {
 	const struct json *result = json_get(doc, "result");
 	const struct json *events = json_get(result, "events");
-	size_t n = json_count(events), part = 0;
+	struct etcd_watch_answer a = {
+		.watch_id = json_int(json_get(result, "watch_id"), 0),
+		.revision = etcd_header_revision(result),
+		.compact_revision = json_int(json_get(result, "compact_revision"), 0),
+		.created = json_bool(json_get(result, "created")),
+		.canceled = json_bool(json_get(result, "canceled")),
+		.reason = json_str(json_get(result, "cancel_reason")),
+		.n = json_count(events),
+	};
+	int r = 0;
 
 	if (!result)
-		return etcd_error(200, doc, e);
-	if (json_bool(json_get(result, "canceled")))
-		return on_canceled(result, e);
-	if (m->n_parts > 1)
-		part = (size_t)json_int(json_get(result, "watch_id"), 0) - 1;
-	if (part >= m->n_parts)
-		return err_set(e, -EBADMSG, "watch: answer without its id");
-	if (json_bool(json_get(result, "created")))
-		report_up(m, true);
-	else if (n == 0)
-		on_progress(m, &m->parts[part], etcd_header_revision(result));
-	return n ? on_events(m, &m->parts[part], events, n) : 0;
+		return etcd_error(200, doc, &m->reason);
+	if (a.n)
+		r = events_decode(m, events, a.n);
+	if (!r)
+		r = on_watch_answer(m, &a);
+	if (m->mem.cap > KEEP_BYTES)
+		strbuf_release(&m->mem);
+	return r;
 }
 
-static int on_line(struct etcd_mirror *m, const char *p, size_t n)
+static int on_line(struct etcd_mirror *m, struct slice line)
 {
 	struct json *doc = NULL;
-	struct err e = {0};
-	int r = json_parse(p, n, &doc, &e);
+	int r = json_parse(line.p, line.len, &doc, &m->reason);
 
 	if (!r)
-		r = on_response(m, doc, &e);
+		r = on_document(m, doc);
 	json_free(doc);
 	return r;
 }
 
-static int on_data(const char *p, size_t n, void *arg)
+/* ---- the stream ----------------------------------------------------------------------------- */
+
+static int on_answer(struct slice message, bool native, void *arg)
 {
 	struct etcd_mirror *m = arg;
-	size_t begin = 0;
-	const char *newline;
-	int r = 0;
+	int r = native ? on_message(m, message) : on_line(m, message);
 
-	strbuf_add(&m->line, p, n);
-	if (m->line.err)
-		return m->line.err;
-	while (!r && (newline = memchr(m->line.s + m->scanned, '\n', m->line.len - m->scanned))) {
-		size_t at = (size_t)(newline - m->line.s);
-
-		r = on_line(m, m->line.s + begin, at - begin);
-		begin = m->scanned = at + 1;
-	}
-	strbuf_consume(&m->line, begin);
-	m->scanned = m->line.len;
-	if (m->line.len == 0 && m->line.cap > KEEP_BYTES)
-		strbuf_release(&m->line);
 	return !r && !wanted(m) ? -EINTR : r;
 }
 
 static int on_idle(void *arg)
 {
-	return wanted(arg) ? 0 : -EINTR;
+	return wanted(arg) ? check_created(arg) : -EINTR;
 }
 
-/* One after the other in the same stream: the order in which etcd answers is that of revisions. */
-static void add_requests(struct strbuf *body, const struct etcd_mirror *m)
+static void add_request(struct strbuf *lines, struct strbuf *frames, const struct etcd_mirror *m,
+			size_t part)
 {
-	for (size_t i = 0; i < m->n_parts; i++) {
-		strbuf_adds(body, "{\"create_request\":{");
-		etcd_add_key(body, m->client, "key", slice_str(m->parts[i].key));
-		etcd_add_end(body, m->client, m->parts[i].end);
-		strbuf_addf(body,
-			    ",\"start_revision\":\"%lld\",\"progress_notify\":true,"
-			    "\"watch_id\":\"%zu\"}}\n",
-			    (long long)m->parts[i].rev + 1, i + 1);
-	}
+	const struct part *p = &m->parts[part];
+	struct strbuf message;
+	size_t at;
+
+	strbuf_init(&message, 4 * ETCD_KEY_MAX);
+	at = proto_begin(&message, WATCH_CREATE);
+	etcd_put_key(&message, m->client, CREATE_KEY, slice_str(p->key));
+	etcd_put_end(&message, m->client, CREATE_END, p->end);
+	proto_add_varint(&message, CREATE_START, (uint64_t)p->rev + 1);
+	proto_add_varint(&message, CREATE_PROGRESS, 1);
+	proto_add_varint(&message, CREATE_ID, part + 1);
+	proto_end(&message, at);
+	etcd_watch_to_json(lines, (struct slice){message.s, message.len});
+	strbuf_addc(lines, '\n');
+	etcd_grpc_frame(frames, (struct slice){message.s, message.len});
+	if (message.err)
+		lines->err = frames->err = message.err;
+	strbuf_release(&message);
 }
 
+/* All parts in one stream. */
 static int watch(struct etcd_mirror *m, struct err *e)
 {
-	struct strbuf body;
+	struct etcd_stream q = {
+		.path = "/v3/watch",
+		.method = "/etcdserverpb.Watch/Watch",
+		.on_answer = on_answer,
+		.on_idle = on_idle,
+		.idle_ms = IDLE_MS,
+		.arg = m,
+	};
+	struct strbuf lines, frames;
 	int r;
 
-	strbuf_init(&body, 4 * ETCD_KEY_MAX * m->n_parts);
-	add_requests(&body, m);
-	strbuf_release(&m->line);
-	m->scanned = 0;
+	strbuf_init(&lines, 8 * ETCD_KEY_MAX * m->n_parts);
+	strbuf_init(&frames, 8 * ETCD_KEY_MAX * m->n_parts);
+	for (size_t i = 0; i < m->n_parts; i++)
+		add_request(&lines, &frames, m, i);
+	q.body = (struct slice){lines.s, lines.len};
+	q.frames = (struct slice){frames.s, frames.len};
+	m->begun = mono_now();
+	m->created = 0;
 	m->delivered = false;
-	r = etcd_stream(m->client, "/v3/watch", (struct slice){body.s, body.len}, on_data, on_idle,
-			IDLE_MS, m, e);
-	if (!r && m->line.len)
-		r = on_line(m, m->line.s, m->line.len);
-	strbuf_release(&body);
+	m->reason = (struct err){0};
+	r = lines.err ? err_set(e, -EINVAL, "key of a mirror: too long")
+		      : etcd_stream(m->client, &q, e);
+	if (r && m->reason.text[0])
+		err_set(e, r, "%s", m->reason.text);
+	strbuf_release(&frames);
+	strbuf_release(&lines);
 	m->resuming = true;
 	if (m->delivered) {
 		m->backoff = (struct backoff){0};
@@ -366,7 +421,6 @@ static void *run(void *arg)
 
 static void mirror_free(struct etcd_mirror *m)
 {
-	strbuf_release(&m->line);
 	strbuf_release(&m->mem);
 	pthread_cond_destroy(&m->cond);
 	pthread_mutex_destroy(&m->lock);
@@ -406,7 +460,6 @@ int etcd_mirror_start_ranges(struct etcd_mirror **ret, struct etcd *c,
 	set_parts(m, ranges, n);
 	m->ops = ops;
 	m->arg = arg;
-	strbuf_init(&m->line, ETCD_REPLY_MAX);
 	strbuf_init(&m->mem, ETCD_REPLY_MAX);
 	pthread_mutex_init(&m->lock, NULL);
 	pthread_cond_init(&m->cond, NULL);

@@ -511,6 +511,8 @@ int http_stream(struct http *h, const struct http_request *q, int *ret_status,
 
 	if (!x.handle)
 		return err_set(e, -ECONNREFUSED, "out of memory");
+	if (q->h2)
+		h2_options(&x);
 	r = exchange_run(&x, q->timeout_ms, e);
 	handle_free(h, x.handle);
 	return r;

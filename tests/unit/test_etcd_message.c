@@ -231,3 +231,84 @@ TEST(any_bytes_are_survived)
 	hostile_bytes(&g, 20000, 80, decode, NULL);
 	strbuf_release(&b);
 }
+
+/* ---- watches --------------------------------------------------------------------------------- */
+
+TEST(a_watch_is_what_the_gateway_wants)
+{
+	struct strbuf b, out;
+	size_t at;
+
+	strbuf_init(&b, 1 << 20);
+	strbuf_init(&out, 1 << 20);
+	at = proto_begin(&b, WATCH_CREATE);
+	proto_add_bytes(&b, CREATE_KEY, SLICE_LIT("k"));
+	proto_add_bytes(&b, CREATE_END, SLICE_LIT("l"));
+	proto_add_varint(&b, CREATE_START, 8);
+	proto_add_varint(&b, CREATE_PROGRESS, 1);
+	proto_add_varint(&b, CREATE_ID, 2);
+	proto_end(&b, at);
+	etcd_watch_to_json(&out, (struct slice){b.s, b.len});
+	CHECK_EQ_STR(out.s, "{\"create_request\":{\"key\":\"aw==\",\"range_end\":\"bA==\","
+			    "\"start_revision\":\"8\",\"progress_notify\":true,"
+			    "\"watch_id\":\"2\"}}");
+	strbuf_release(&b);
+	strbuf_release(&out);
+}
+
+static void add_event(struct strbuf *b, bool deleted, const char *key, uint64_t mod_rev)
+{
+	size_t at = proto_begin(b, 11);
+
+	if (deleted)
+		proto_add_varint(b, 1, 1);
+	add_kv(b, key, "v", mod_rev);
+	proto_end(b, at);
+}
+
+TEST(the_events_of_a_watch_come_in_their_order_without_prefix)
+{
+	struct etcd_watch_answer a;
+	struct etcd_event events[2];
+	struct strbuf b;
+
+	strbuf_init(&b, 1 << 20);
+	add_header(&b, 42);
+	proto_add_varint(&b, 2, 3);
+	add_event(&b, false, "/p/a", 40);
+	add_event(&b, true, "/p/b", 41);
+	CHECK_EQ_INT(etcd_watch_from_proto((struct slice){b.s, b.len}, 2, &a, NULL), 0);
+	CHECK_EQ_INT(a.n, 2);
+	CHECK_EQ_INT(a.revision, 42);
+	CHECK_EQ_INT(a.watch_id, 3);
+	CHECK(!a.created && !a.canceled);
+	CHECK_EQ_INT(etcd_watch_from_proto((struct slice){b.s, b.len}, 2, &a, events), 0);
+	CHECK(!events[0].deleted && slice_eq(events[0].kv.key, SLICE_LIT("/a")));
+	CHECK(slice_eq(events[0].kv.value, SLICE_LIT("v")));
+	CHECK_EQ_INT(events[0].kv.mod_rev, 40);
+	CHECK(events[1].deleted && slice_eq(events[1].kv.key, SLICE_LIT("/b")));
+	/* a key that is shorter than the prefix; and every cut */
+	CHECK_EQ_INT(etcd_watch_from_proto((struct slice){b.s, b.len}, 5, &a, events), -EBADMSG);
+	for (size_t n = 0; n < b.len; n++) {
+		char *copy = memcpy(xmalloc(n + 1), b.s, n);
+		int r = etcd_watch_from_proto((struct slice){copy, n}, 2, &a, events);
+
+		CHECK(r == 0 || r == -EBADMSG);
+		free(copy);
+	}
+	strbuf_release(&b);
+}
+
+TEST(a_canceled_watch_says_why)
+{
+	struct etcd_watch_answer a;
+	struct strbuf b;
+
+	strbuf_init(&b, 1 << 20);
+	proto_add_varint(&b, 4, 1);
+	proto_add_varint(&b, 5, 99);
+	proto_add_bytes(&b, 6, SLICE_LIT("why"));
+	CHECK_EQ_INT(etcd_watch_from_proto((struct slice){b.s, b.len}, 0, &a, NULL), 0);
+	CHECK(a.canceled && a.compact_revision == 99 && slice_eq(a.reason, SLICE_LIT("why")));
+	strbuf_release(&b);
+}

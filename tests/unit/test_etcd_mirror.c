@@ -9,6 +9,9 @@
 #include <unistd.h>
 
 #define WAIT_MS 30000
+#ifndef NATIVE
+#define NATIVE false /* also compiled with true: test_etcd_mirror_native.c */
+#endif
 
 static struct err e;
 
@@ -29,6 +32,7 @@ static struct etcd *client(const char *endpoint, const char *prefix)
 		.dial_timeout_ms = 2000,
 		.request_timeout_ms = 4000,
 		.max_inflight = 4,
+		.native = NATIVE,
 	};
 	struct etcd *c = NULL;
 
@@ -623,4 +627,73 @@ TEST(a_watch_torn_to_bits_is_put_together_and_split_by_revision)
 	etcd_close(c);
 	tcp_peer_stop(p);
 	free(p);
+}
+
+/* Of two ranges that the first stream asked for, it watches one only. */
+static char *forgetful(const char *request, void *arg)
+{
+	static const char one[] =
+		"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" RESULT(
+			",\"watch_id\":\"1\",\"created\":true");
+	static const char both[] =
+		"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" RESULT(
+			",\"watch_id\":\"1\",\"created\":true")
+			RESULT(",\"watch_id\":\"2\",\"created\":true")
+				RESULT(",\"watch_id\":\"2\",\"events\":[" PUT(B, "6") "]");
+	int *watches = arg;
+
+	if (strncmp(request, "POST /v3/watch ", 15) == 0)
+		return xstrdup((*watches)++ ? both : one);
+	return tcp_peer_ok("{\"header\":{\"revision\":\"5\"},\"count\":\"0\"}");
+}
+
+TEST(a_range_that_etcd_does_not_watch_is_asked_for_again)
+{
+	const struct etcd_span spans[] = {{"/a", NULL}, {"/b", NULL}};
+	struct tcp_peer *p = xcalloc(1, sizeof(*p));
+	int watches = 0;
+	struct etcd_mirror *m = NULL;
+	struct copy copy;
+	struct etcd *c;
+
+	p->manner = PEER_ANSWERS;
+	p->answer = forgetful;
+	p->arg = &watches;
+	tcp_peer_start(p);
+	c = client(p->endpoint, "/p");
+	copy_init(&copy);
+	CHECK_EQ_INT(etcd_mirror_start_ranges(&m, c, spans, 2, &ops, &copy, &e), 0);
+	AWAIT(&copy, copy.rev == 6);
+	CHECK(holds(&copy, "/b", "x"));
+	CHECK_EQ_INT(copy.lists, 1);
+	etcd_mirror_stop(m);
+	copy_release(&copy);
+	etcd_close(c);
+	tcp_peer_stop(p);
+	free(p);
+}
+
+TEST(many_ranges_are_watched_in_one_stream)
+{
+	enum { RANGES = 40 };
+	struct etcd *c = client(shared()->endpoint, "/many");
+	struct etcd_span spans[RANGES];
+	char keys[RANGES][128];
+	struct etcd_mirror *m = NULL;
+	struct copy copy;
+
+	for (int i = 0; i < RANGES; i++) {
+		snprintf(keys[i], sizeof(keys[i]), "/%0100d", i);
+		spans[i] = (struct etcd_span){keys[i], NULL};
+	}
+	copy_init(&copy);
+	CHECK_EQ_INT(etcd_mirror_start_ranges(&m, c, spans, RANGES, &ops, &copy, &e), 0);
+	AWAIT(&copy, copy.up);
+	for (int i = RANGES - 1; i >= 0; i--)
+		put(c, keys[i], "1");
+	AWAIT(&copy, map_count(&copy.map) == RANGES);
+	CHECK_EQ_INT(copy.lists, 1);
+	etcd_mirror_stop(m);
+	copy_release(&copy);
+	etcd_close(c);
 }
