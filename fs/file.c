@@ -2,14 +2,11 @@
 
 #include "entry.h"
 #include "notify.h"
-#include "strbuf.h"
+#include "promise.h"
 
 #include <linux/fuse.h>
 #include <poll.h>
 #include <unistd.h>
-
-#define SNAPSHOT_MAX ((size_t)256 << 20)
-#define HASH_SEED    0x736e617073686f74ULL
 
 /* What is saved of a snapshot file, and of a row file. */
 enum { WORD_TAKEN, WORD_SIZE, WORD_HASH };
@@ -18,15 +15,9 @@ enum { WORD_POLLED = SAVED_FILE_WORDS - 1 }; /* of any: the kernel's name for wh
 
 _Static_assert(STREAM_WORDS <= WORD_POLLED, "a stream's cursor and who polls it");
 
-/* Shared by the open file and the replies that are being made of it: once one has gone out the file
- * may be closed, before the thread that sent it has returned. */
-struct snapshot {
-	int refs; /* atomic */
-	struct strbuf bytes;
-};
-
 struct files {
 	struct files_sources from;
+	struct promises *promises;
 	struct saved *saved; /* NULL: a handle is a pointer */
 	pthread_mutex_t lock;
 	/* Under lock. */
@@ -46,47 +37,17 @@ struct file {
 	struct fuse_pollhandle *ph; /* somebody waits */
 	pthread_mutex_t lock;
 	/* Under lock. */
+	struct promise *promise;   /* NULL: none, or it has been read */
 	struct snapshot *snapshot; /* NULL: none here yet */
 	int64_t read_to;           /* of a row file */
 };
-
-static struct snapshot *snapshot_ref(struct snapshot *s)
-{
-	__atomic_add_fetch(&s->refs, 1, __ATOMIC_RELAXED);
-	return s;
-}
-
-static void snapshot_unref(struct snapshot *s)
-{
-	if (!s || __atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL))
-		return;
-	strbuf_release(&s->bytes);
-	free(s);
-}
-
-static int snapshot_take(struct tree *tree, struct node *node, struct snapshot **ret,
-			 struct attr *ret_attr)
-{
-	struct snapshot *s = xcalloc(1, sizeof(*s));
-	int r;
-
-	s->refs = 1;
-	strbuf_init(&s->bytes, SNAPSHOT_MAX);
-	r = tree_snapshot(tree, node, &s->bytes, ret_attr);
-	if (r >= 0)
-		r = s->bytes.err;
-	if (r < 0)
-		snapshot_unref(s);
-	else
-		*ret = s;
-	return r;
-}
 
 struct files *files_new(struct saved *saved)
 {
 	struct files *files = xcalloc(1, sizeof(*files));
 
 	files->saved = saved;
+	files->promises = promises_new();
 	if (saved)
 		files->by_handle = xcalloc(SAVED_FILES_MAX + 1, sizeof(struct file *));
 	pthread_mutex_init(&files->lock, NULL);
@@ -104,6 +65,7 @@ void files_free(struct files *files)
 		return;
 	while (files->first)
 		file_free(files->first);
+	promises_free(files->promises);
 	pthread_mutex_destroy(&files->lock);
 	free(files->by_handle);
 	free(files);
@@ -184,6 +146,7 @@ static struct file *file_alloc(struct files *files, struct inode *i, uint64_t ha
 static void file_destroy(struct file *f)
 {
 	stream_close(f->stream);
+	snapshot_unref(promise_end(f->promise));
 	inode_put(f->files->from.inodes, f->inode);
 	snapshot_unref(f->snapshot);
 	pthread_mutex_destroy(&f->lock);
@@ -207,13 +170,26 @@ struct file *file_adopt(struct files *files, struct inode *i, uint64_t handle)
 	return f ? f : mine;
 }
 
-int file_new(struct files *files, struct inode *i, struct file **ret)
+static void promise(struct file *f, pid_t reader)
+{
+	const struct files_sources *from = &f->files->from;
+	bool publish = false;
+
+	if (f->content != CONTENT_SNAPSHOT)
+		return;
+	f->promise = promise_make(f->files->promises, from->tree, f->inode, reader, &publish);
+	if (publish)
+		notify_begun(from->session, f->inode);
+}
+
+int file_new(struct files *files, struct inode *i, pid_t reader, struct file **ret)
 {
 	uint64_t handle = saved_file_add(files->saved, i->ino);
 
 	if (files->saved && handle == 0)
 		return -ENFILE;
 	*ret = file_alloc(files, i, handle);
+	promise(*ret, reader);
 	pthread_mutex_lock(&files->lock);
 	enlist(files, *ret);
 	pthread_mutex_unlock(&files->lock);
@@ -239,6 +215,12 @@ void file_release(struct files *files, uint64_t handle)
 		saved_file_remove(files->saved, handle);
 }
 
+void files_promised_attr(struct files *files, struct inode *i, pid_t reader, struct attr *ret)
+{
+	if (inode_has_promises(i))
+		promised_attr(files->promises, i, reader, ret);
+}
+
 uint64_t file_handle(const struct file *f)
 {
 	return !f || f->files->saved ? (f ? f->handle : 0) : (uint64_t)(uintptr_t)f;
@@ -261,11 +243,6 @@ struct file *file_of(struct files *files, uint64_t handle)
 /* ---- reading ----------------------------------------------------------------------------------
  */
 
-static uint64_t hash_of(const struct snapshot *s)
-{
-	return hash64(s->bytes.s, s->bytes.len, HASH_SEED);
-}
-
 static void keep_snapshot(struct file *f, struct snapshot *fresh)
 {
 	uint64_t *words = words_of(f);
@@ -276,7 +253,7 @@ static void keep_snapshot(struct file *f, struct snapshot *fresh)
 		return;
 	words[WORD_TAKEN] = false;
 	words[WORD_SIZE] = fresh->bytes.len;
-	words[WORD_HASH] = hash_of(fresh);
+	words[WORD_HASH] = snapshot_hash(fresh);
 	words[WORD_TAKEN] = true;
 }
 
@@ -287,7 +264,7 @@ static int continue_in(const struct file *f, struct snapshot *fresh, int64_t off
 	const uint64_t *words = words_of(f);
 
 	if (!words || !words[WORD_TAKEN] ||
-	    (words[WORD_SIZE] == fresh->bytes.len && words[WORD_HASH] == hash_of(fresh)))
+	    (words[WORD_SIZE] == fresh->bytes.len && words[WORD_HASH] == snapshot_hash(fresh)))
 		return 0;
 	if ((uint64_t)offset < words[WORD_SIZE])
 		return -ESTALE;
@@ -295,19 +272,27 @@ static int continue_in(const struct file *f, struct snapshot *fresh, int64_t off
 	return 0;
 }
 
+static int take_newest(const struct file *f, struct snapshot **ret)
+{
+	const struct files_sources *from = &f->files->from;
+	struct attr a;
+	int r = snapshot_take(from->tree, f->inode->node, ret, &a);
+
+	if (r == 0)
+		notify_ahead(from->session, f->inode, &a);
+	return r;
+}
+
 /* The snapshot that a read at offset is answered from, as a reference. */
 static int choose(struct file *f, int64_t offset, struct snapshot **ret)
 {
-	const struct files_sources *from = &f->files->from;
-	struct snapshot *fresh = NULL;
-	struct attr a;
+	struct snapshot *fresh;
 	int r = 0;
 
 	pthread_mutex_lock(&f->lock);
-	if (offset == 0 || !f->snapshot)
-		r = snapshot_take(from->tree, f->inode->node, &fresh, &a);
-	if (r == 0 && fresh)
-		notify_ahead(from->session, f->inode, &a);
+	fresh = promise_end(TAKE_PTR(f->promise));
+	if (!fresh && (offset == 0 || !f->snapshot))
+		r = take_newest(f, &fresh);
 	if (r == 0 && fresh && offset > 0)
 		r = continue_in(f, fresh, offset);
 	if (r < 0)
@@ -384,6 +369,14 @@ void file_read(struct file *f, fuse_req_t req, size_t size, int64_t offset, bool
 
 #define POLL_READ (POLLIN | POLLRDNORM)
 
+/* Who waits for something new does not want what he opened. */
+static void forget_promise(struct file *f)
+{
+	pthread_mutex_lock(&f->lock);
+	snapshot_unref(promise_end(TAKE_PTR(f->promise)));
+	pthread_mutex_unlock(&f->lock);
+}
+
 static unsigned ready_snapshot(struct file *f)
 {
 	struct snapshot *now = NULL;
@@ -437,6 +430,7 @@ void file_poll(struct file *f, fuse_req_t req, unsigned events, struct fuse_poll
 {
 	struct files *files = f->files;
 
+	forget_promise(f);
 	if (ph) {
 		pthread_mutex_lock(&files->lock);
 		set_pollhandle(files, f, ph);

@@ -1,7 +1,8 @@
 /* Open files, and what may be read of them.
  *
  * A snapshot file follows kernfs: a read at offset 0 takes the newest content and keeps it in the
- * open file, reads elsewhere continue in that. Row files keep only how far they were read: their
+ * open file, reads elsewhere continue in that; but the first read, if it comes soon, gets what was
+ * there when the file was opened (promise.h). Row files keep only how far they were read: their
  * bytes never change, so any read can be answered by itself (rows.h). One that is not live has no
  * open file here, for the kernel reads it from its pages.
  *
@@ -43,8 +44,8 @@ void files_set_sources(struct files *files, const struct files_sources *sources)
 /* Closes what is still open, as after a lazy unmount. NULL is fine. */
 void files_free(struct files *files);
 
-/* Opens. -ENFILE: too many. */
-int file_new(struct files *files, struct inode *i, struct file **ret) must_check;
+/* Opens. reader: the thread. -ENFILE: too many. */
+int file_new(struct files *files, struct inode *i, pid_t reader, struct file **ret) must_check;
 /* The open file that was left under this handle; NULL: none was. */
 struct file *file_adopt(struct files *files, struct inode *i, uint64_t handle);
 void file_free(struct file *f); /* NULL is fine */
@@ -59,6 +60,9 @@ void file_poll(struct file *f, fuse_req_t req, unsigned events, struct fuse_poll
 void files_wake(struct files *files);
 /* Has all poll again that a predecessor would have woken. */
 void files_wake_left(struct files *files, struct fuse_session *se);
+
+/* Puts the attributes of what this thread has opened, and not yet read, in place of those of i. */
+void files_promised_attr(struct files *files, struct inode *i, pid_t reader, struct attr *ret);
 
 /* What FUSE carries; 0 for NULL: row files have none. */
 uint64_t file_handle(const struct file *f);

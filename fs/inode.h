@@ -14,10 +14,10 @@
  *	3 switch	inode_publish_end: nothing is shown; the next question takes the tree's
  *			newest
  *
- * Values, latest.* and whatever else is rendered whole is read as it is in the tree. Whoever is
- * given such a content while an older version is shown publishes it first, in the same steps, so
- * that nobody finds the size of before beside it. Of those that change with time alone (state,
- * *.prom) attributes hold until then.
+ * Values, latest.* and whatever else is rendered whole is read as it is in the tree, or as it was
+ * when it was opened (promise.h). Whoever is given such a content while an older version is shown
+ * publishes it first, in the same steps, so that nobody finds the size of before beside it. Of
+ * those that change with time alone (state, *.prom) attributes hold until then.
  *
  * What is not shown costs nothing: the kernel has no attributes of it. Those of links and of what
  * belongs to no host are not cached. A cached name that has vanished without a push mends itself,
@@ -71,6 +71,9 @@ struct inode {
 	bool has_shown, gone;
 	uint32_t publishing; /* how many are about to publish it */
 	struct attr shown;
+	uint32_t promises; /* how many were promised a version and have not read it */
+	bool promises_differ;
+	struct attr promised; /* the one of the last of them */
 };
 
 struct inode_table;
@@ -132,5 +135,14 @@ bool inode_publish_ahead(struct inode *i, const struct attr *now);
 /* Whether the kernel holds it or is about to. */
 bool inode_is_known(struct inode_table *t, struct inode *i);
 void inode_publish_end(struct inode *i);
+
+/* ---- promises (promise.h) ---------------------------------------------------------------------
+ */
+
+/* Somebody will read the version of these attributes; until then the kernel keeps no others. Also
+ * step 1, where it says true. */
+bool inode_promise(struct inode *i, const struct attr *a);
+void inode_promise_end(struct inode *i);
+bool inode_has_promises(struct inode *i);
 
 #endif

@@ -179,12 +179,16 @@ static void publish_all(struct notifier *n, struct map *told)
 }
 
 /* The kernel drops attributes without waiting for requests, as it would for pages. */
-void notify_ahead(struct fuse_session *se, struct inode *i, const struct attr *now)
+void notify_begun(struct fuse_session *se, struct inode *i)
 {
-	if (!inode_publish_ahead(i, now))
-		return;
 	fuse_lowlevel_notify_inval_inode(se, i->ino, -1, 0);
 	inode_publish_end(i);
+}
+
+void notify_ahead(struct fuse_session *se, struct inode *i, const struct attr *now)
+{
+	if (inode_publish_ahead(i, now))
+		notify_begun(se, i);
 }
 
 /* ---- life -------------------------------------------------------------------------------------

@@ -21,6 +21,8 @@ struct notifier *notifier_start(struct tree *tree, struct inode_table *inodes,
 /* Before content of a snapshot file is given out, which these attributes belong to: whatever else
  * is shown of it is not from here on. By any thread, for an inode that the kernel holds. */
 void notify_ahead(struct fuse_session *se, struct inode *i, const struct attr *now);
+/* Steps 2 and 3 for who has done the first. */
+void notify_begun(struct fuse_session *se, struct inode *i);
 /* Ends the thread; the tree may go on telling. NULL is fine. */
 void notifier_stop(struct notifier *n);
 /* When the tree tells nothing any more. NULL is fine. */

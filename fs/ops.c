@@ -85,6 +85,8 @@ static void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	if (!i)
 		return;
 	r = inode_attr(fs->inodes, i, &a, &timeout);
+	if (r == 0)
+		files_promised_attr(fs->files, i, fuse_req_ctx(req)->pid, &a);
 	inode_put(fs->inodes, i);
 	if (r < 0) {
 		entry_error(req, r);
@@ -217,7 +219,7 @@ static void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		inode_used(fs->inodes, i);
 		set_caching(&a, fi);
 		if (fi->direct_io)
-			r = file_new(fs->files, i, &file);
+			r = file_new(fs->files, i, fuse_req_ctx(req)->pid, &file);
 		fi->fh = file_handle(file);
 		if (r < 0)
 			entry_error(req, r);

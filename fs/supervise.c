@@ -20,7 +20,8 @@
 #define WELL_MS       10000 /* having lived so long since it was ready, it begins anew */
 #define ADOPTIONS_MAX 3     /* it died so often before it was ready: the descriptors are given up */
 #define WATCHDOG_MS   60000
-#define LOOK_MS       500
+#define LOOK_MS       250
+#define SLOWER_MAX    3   /* times the pause doubles for one that had been ready */
 #define LINGER_MS     100 /* between the end of its first thread and that of the last */
 #define TEXT_OF_FDS   512
 #define SELF          "/proc/self/exe"
@@ -226,6 +227,8 @@ static void plan_restart(struct supervisor *s, const char *how, int number)
 
 	if (s->ready && mono_ms_since(s->ready_at) >= WELL_MS)
 		s->early_deaths = 0;
+	else if (s->ready)
+		s->early_deaths = MIN(s->early_deaths, SLOWER_MAX);
 	for (int i = 0; i < s->early_deaths && pause < PAUSE_MAX_MS; i++)
 		pause *= 2;
 	s->early_deaths++;

@@ -1,9 +1,10 @@
 /* --supervise: a small parent that outlives the daemon.
  *
  * It does for it what a service manager would (service.h): starts it, keeps the descriptors that it
- * hands over, and starts it again with them when it dies, later each time it dies early. It holds
- * no state but these, touches no file system, and has one thread; so there is little in it that
- * could end it. A daemon that does not say for a while that it is well is killed.
+ * hands over, and starts it again with them when it dies: within half a second if it had been
+ * ready, else later each time. It holds no state but these, touches no file system, and has one
+ * thread; so there is little in it that could end it. A daemon that does not say for a while that
+ * it is well is killed.
  *
  * It ends when the daemon does so of its own accord: with 0 after an unmount or SIGTERM (which it
  * passes on), and with the daemon's status where it never came as far as being ready. */

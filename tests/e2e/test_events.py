@@ -203,6 +203,7 @@ class Crowd:
             assert shell.wait(20 * SLOW) == -signal.SIGKILL
 
 
+@pytest.mark.soak
 def test_a_daemon_killed_in_a_storm_of_events_leaves_nothing_hanging(storm):
     mount, slowest = storm.mount(), 0
     for _ in range(KILLS):
@@ -222,6 +223,7 @@ def test_a_daemon_killed_in_a_storm_of_events_leaves_nothing_hanging(storm):
     assert mount.unmount() == 0
 
 
+@pytest.mark.soak
 def test_a_supervised_daemon_killed_in_a_storm_of_events_leaves_nothing_hanging(storm):
     s, slowest = Supervised(storm), 0
     watch, crowd = storming(s.mount), Crowd(s.mount.path)

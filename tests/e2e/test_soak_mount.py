@@ -5,6 +5,7 @@ Each runs for half a minute; followers for ten with make soak, or for so many se
 import mmap
 import os
 import re
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -162,44 +163,78 @@ def test_followers_see_each_row_once_over_segments_and_five_deaths(system):
 
 # ---- values -----------------------------------------------------------------------------------------
 
-class Values(Checked):
-    """Opens and reads a value; the digits of each of its texts say how many they are."""
+class Sized(Checked):
+    """Opens, asks for the size, and reads: the content has that size and is whole."""
 
-    def work(self, path):
+    def work(self, path, check_content):
         fd = os.open(path, os.O_RDONLY)
-        data = os.read(fd, 100)
+        size = os.fstat(fd).st_size
+        data = os.read(fd, 1 << 16)
+        rest = os.read(fd, 1 << 16)
         os.close(fd)
-        assert re.fullmatch(rb"\d+\n", data) and is_whole(data), data
+        assert (len(data), rest) == (size, b""), f"{size} bytes were said, got {data!r}{rest!r}"
+        check_content(data)
+
+
+class Stats(Checked):
+    """Asks for sizes only, so that they are often asked for between another's open and read."""
+
+    def work(self, *paths):
+        for path in paths:
+            os.stat(path)
 
 
 def text_of(length):
     return str(length % 9 + 1) * length
 
 
-def is_whole(data):
-    return data[:-1].decode() == text_of(len(data) - 1)
+def check_value(data):
+    assert re.fullmatch(rb"\d+\n", data) and data[:-1].decode() == text_of(len(data) - 1), data
+
+
+def check_latest(data):
+    header, *lines = data.split(b"\n")
+    assert lines.pop() == b"", data
+    column = header.split(b",").index(b"value")
+    for line in lines:
+        assert line.count(b",") == header.count(b","), data
+        check_value(line.split(b",")[column] + b"\n")
+
+
+class Archives(Checked):
+    """Copies by programs that read as many bytes as they were told before."""
+
+    def work(self, path, folder):
+        for command in (["cp", path, folder / "copy"], ["rsync", "-a", "--inplace", path, folder / "copy"],
+                        ["sh", "-c", f"tar -C {path.parent} -cf - --warning=none {path.name} | tar -xOf - >{folder}/copy"]):
+            subprocess.run(command, check=True, capture_output=True)
+            check_latest((folder / "copy").read_bytes())
 
 
 @pytest.mark.soak
-def test_values_that_change_their_length_are_never_torn(system):
+def test_what_changes_its_length_has_the_size_that_was_said(system, tmp_path):
+    """Values, latest.csv and what sums all up, under tight readers and under cp, rsync and tar."""
     feed = Feed(system)
-    value = "host-1/0/metrics/DCGM_FI_DEV_GPU_UTIL"
+    value, latest = "host-1/0/metrics/DCGM_FI_DEV_GPU_UTIL", "host-1/0/latest.csv"
 
     def put(n):
-        r = row(n / 100, text_of(1 + n * 7 % 12))
-        feed.write(",".join(r[c] for c in COLUMNS))
+        for metric in ("DCGM_FI_DEV_GPU_UTIL", "B"):
+            r = row(n / 100, text_of(1 + n * 7 % 12), metric=metric)
+            feed.write(",".join(r[c] for c in COLUMNS))
     put(0)
     mount = system.mount()
     wait_until((mount / value).exists, 10, "the value")
-    readers = [Values(mount / value) for _ in range(3)]
-    for reader in readers:
-        reader.start()
+    readers = [Sized(mount / value, check_value), Sized(mount / value, check_value), Sized(mount / latest, check_latest),
+               Sized(mount / ".meta/latest.csv", check_latest)]
+    others = [Stats(mount / value, mount / latest, mount / ".meta/latest.csv"), Archives(mount / latest, tmp_path)]
+    for thread in readers + others:
+        thread.start()
     n = 0
-    while sum(reader.rounds for reader in readers) < OPENS and not any(reader.fault for reader in readers):
+    while sum(reader.rounds for reader in readers) < OPENS and not any(thread.fault for thread in readers + others):
         n += 1
         put(n)
         time.sleep(0.01)
-    for reader in readers:
-        reader.stop()
-    print(f"{sum(reader.rounds for reader in readers)} opens over {n} values")
+    for thread in readers + others:
+        thread.stop()
+    print(f"{sum(reader.rounds for reader in readers)} opens and {others[1].rounds} rounds of copies over {n} versions")
     feed.close()

@@ -6,6 +6,7 @@
 
 #include "../../fs/inode.c"
 #include "../../fs/inode_left.c"
+#include "../../fs/inode_shown.c"
 #include "../../fs/saved.c"
 
 struct node {
@@ -342,6 +343,40 @@ TEST(attributes_of_what_changes_with_time_hold_until_then)
 	CHECK(timeout == 0);
 	node_of(VALUE)->attr.size = 150;
 	CHECK_EQ_INT(size_answered(i, &timeout), 150);
+	inode_put(table, i);
+	end();
+}
+
+TEST(attributes_stay_with_the_kernel_while_they_are_those_that_all_who_will_read_were_promised)
+{
+	struct inode *i;
+	struct attr old;
+	double timeout;
+
+	begin();
+	inode_put(table, look_up_segment());
+	i = look_up(GPU, "uuid", NULL);
+	old = node_of(VALUE)->attr;
+	CHECK(!inode_promise(i, &old));
+	size_answered(i, &timeout);
+	CHECK(timeout > 0);
+
+	node_of(VALUE)->attr.size = 150;
+	CHECK(inode_promise(i, &node_of(VALUE)->attr));
+	inode_publish_end(i);
+	CHECK_EQ_INT(size_answered(i, &timeout), 150);
+	CHECK(timeout == 0);
+	inode_promise_end(i);
+	CHECK(inode_has_promises(i));
+	inode_promise_end(i);
+	CHECK(!inode_has_promises(i));
+	CHECK_EQ_INT(size_answered(i, &timeout), 150);
+	CHECK(timeout > 0);
+
+	CHECK(!inode_promise(i, &node_of(VALUE)->attr));
+	size_answered(i, &timeout);
+	CHECK(timeout > 0);
+	inode_promise_end(i);
 	inode_put(table, i);
 	end();
 }
