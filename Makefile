@@ -73,6 +73,10 @@ CHARTJS := /usr/share/javascript/chart.js
 $(B)/bridge/site.o: EXTRA = -Wa,-Ibridge/web,-I$(CHARTJS)
 $(B)/bridge/site.o: $(wildcard bridge/web/*)
 
+# The maps of columns that are built in.
+$(B)/common/column_map.o: EXTRA = -Wa,-Icommon/maps
+$(B)/common/column_map.o: $(wildcard common/maps/*)
+
 $(B)/%.o: %.c $(FLAGS)
 	@mkdir -p $(@D)
 	@echo "  CC      $<"

@@ -251,6 +251,20 @@ void labels_common(struct strbuf *out, struct slice a, struct slice b)
 	}
 }
 
+void labels_add(struct strbuf *out, const char *name, struct slice value)
+{
+	strbuf_addf(out, "%s%s=\"", out->len ? "," : "", name);
+	for (size_t i = 0; i < value.len; i++) {
+		if (value.p[i] == '"' || value.p[i] == '\\')
+			strbuf_addc(out, '\\');
+		if (value.p[i] == '\n')
+			strbuf_adds(out, "\\n");
+		else
+			strbuf_addc(out, value.p[i]);
+	}
+	strbuf_addc(out, '"');
+}
+
 void labels_unescape(struct strbuf *out, struct slice v)
 {
 	for (size_t i = 0; i < v.len; i++) {

@@ -26,6 +26,8 @@ void labels_join(struct strbuf *out, struct label *labels, int n);
 void labels_difference(struct strbuf *out, struct slice a, struct slice base);
 /* What a and b have in common, canonical. */
 void labels_common(struct strbuf *out, struct slice a, struct slice b);
+/* Appends name="value", behind a comma where out is not empty; value is plain text. */
+void labels_add(struct strbuf *out, const char *name, struct slice value);
 /* Appends the value of a label without its escapes. */
 void labels_unescape(struct strbuf *out, struct slice value);
 /* The unescaped value of name; false if it is not there. */

@@ -62,16 +62,16 @@ void record_forget(struct record_parser *p)
 
 /* ---- faults ---------------------------------------------------------------------------------- */
 
-struct excerpt {
+struct got_text {
 	char s[GOT_MAX + 8];
 };
 
 /* What stands there, fit for one line. */
-static struct excerpt got(const struct json *j)
+static struct got_text got(const struct json *j)
 {
 	struct slice text = json_is_string(j) ? json_str(j) : json_number_text(j);
 	const char *quote = json_is_string(j) ? "\"" : "";
-	struct excerpt x;
+	struct got_text x;
 
 	if (!json_is_string(j) && !json_is_number(j)) {
 		snprintf(x.s, sizeof(x.s), "%s",
@@ -272,17 +272,6 @@ static void take_time(struct record_parser *p, struct stamp *ret)
 
 /* ---- samples --------------------------------------------------------------------------------- */
 
-static struct slice trim(struct slice s)
-{
-	while (s.len && *s.p == ' ') {
-		s.p++;
-		s.len--;
-	}
-	while (s.len && s.p[s.len - 1] == ' ')
-		s.len--;
-	return s;
-}
-
 static enum value_kind take_value(struct record_parser *p, const struct reading *r,
 				  struct slice *ret)
 {
@@ -294,7 +283,7 @@ static enum value_kind take_value(struct record_parser *p, const struct reading 
 		return VALUE_NONE;
 	*ret = number.len ? number : text;
 	if (number.len || json_is_string(r->value))
-		kind = value_classify(*ret);
+		kind = value_classify(*ret, metric_is_percentage(r->metric));
 	if (kind == VALUE_BAD && ret->len > VALUE_MAX)
 		fault(p, name, "expected a number of at most %d bytes, got %s", VALUE_MAX,
 		      got(r->value).s);

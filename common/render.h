@@ -52,7 +52,4 @@ void render_prom(struct strbuf *out, const struct identity *id, struct stamp tim
 void render_prom_name(struct strbuf *out, const char *metric);
 void render_prom_type(struct strbuf *out, const char *metric);
 
-/* The unit of a metric by its DCGM name ("W", "C", "MiB", "%", …), "-" if unknown. */
-const char *metric_unit(const char *metric);
-
 #endif

@@ -4,6 +4,7 @@
 #include "keys.h"
 #include "labels.h"
 #include "map.h"
+#include "units.h"
 
 #define BUCKETS_FIRST  1024
 #define INTERNED_BYTES 64 /* of an entry of struct map, about, besides its key */
@@ -397,6 +398,7 @@ static void fill_entry(struct entry *e, const struct series_key *key, const stru
 	}
 	e->is_plain = !memchr(e->text, '\n', (size_t)(at - e->text)) && at[-1] != '\r';
 	e->hash = key_hash(key);
+	e->ref.percent = metric_is_percentage(c->known[FIELD_METRIC]);
 	e->ref.host = keep(c, FIELD_HOST, &at);
 	e->ref.series = (struct batch_series){
 		.gpu = keep(c, FIELD_GPU, &at),

@@ -39,6 +39,7 @@ struct series_ref {
 	uint32_t gpu_id;         /* host and gpu */
 	uint32_t series_id;      /* host and series */
 	uint32_t attribution_id; /* attribution */
+	bool percent;            /* the metric's unit is % */
 	struct slice host;
 	struct batch_series series; /* a MIG instance's gpu is gpu_id.GPU_I_ID */
 	struct attribution attribution;

@@ -53,12 +53,12 @@ static int days_in_month(int y, int m)
 	return days[m - 1] + (m == 2 && leap);
 }
 
-/* The ten bytes YYYY-MM-DD. */
-static int parse_date(const char *p, int64_t *ret_days)
+/* The ten bytes YYYY-MM-DD, or with another separator. */
+static int parse_date(const char *p, char separator, int64_t *ret_days)
 {
 	int y = number(p, 4), m = number(p + 5, 2), d = number(p + 8, 2);
 
-	if (p[4] != '-' || p[7] != '-' || y < 0 || m < 1 || m > 12 || d < 1)
+	if (p[4] != separator || p[7] != separator || y < 0 || m < 1 || m > 12 || d < 1)
 		return -EINVAL;
 	if (d > days_in_month(y, m))
 		return -EINVAL;
@@ -132,9 +132,9 @@ static int parse_civil(struct slice s, struct stamp *ret)
 	bool blank = s.p[10] == ' ';
 	uint8_t digits;
 
-	if (!blank && s.p[10] != 'T' && s.p[10] != 't')
+	if (!blank && (s.p[4] == '/' || (s.p[10] != 'T' && s.p[10] != 't')))
 		return -EINVAL;
-	if (parse_date(s.p, &days) < 0 || parse_time(s.p + 11, &seconds) < 0)
+	if (parse_date(s.p, s.p[4], &days) < 0 || parse_time(s.p + 11, &seconds) < 0)
 		return -EINVAL;
 	s = (struct slice){s.p + 19, s.len - 19};
 	if (take_fraction(&s, &fraction, &digits) < 0 || parse_offset(s, blank, &offset) < 0)
@@ -142,25 +142,51 @@ static int parse_civil(struct slice s, struct stamp *ret)
 	return in_range(days * DAY + seconds - offset, fraction, digits, ret);
 }
 
+/* Behind how many digits the seconds end: whole numbers of 13, 16 and 19 digits are milli-, micro-
+ * and nanoseconds (2001 to 2286), for as seconds they would be beyond 2262. */
+static size_t unit_digits(size_t integer_digits)
+{
+	return integer_digits == 13 ? 3 : integer_digits == 16 ? 6 : integer_digits == 19 ? 9 : 0;
+}
+
 static int parse_epoch(struct slice s, struct stamp *ret)
 {
-	bool negative = s.len > 0 && s.p[0] == '-', any = false, over = false;
+	bool negative = s.len > 0 && s.p[0] == '-', over = false;
 	int64_t seconds = 0, fraction;
+	size_t n = 0, unit;
+	char text[STAMP_MAX] = ".";
 	uint8_t digits;
 
-	for (s.p += negative, s.len -= negative; s.len > 0 && is_digit(s.p[0]); s.p++, s.len--) {
-		any = true;
+	s = (struct slice){s.p + negative, s.len - negative};
+	while (n < s.len && is_digit(s.p[n]))
+		n++;
+	unit = unit_digits(n);
+	for (size_t i = 0; i < n - unit; i++) {
 		over = over || seconds > INT64_MAX / NS_PER_SEC;
-		seconds = over ? 0 : seconds * 10 + (s.p[0] - '0');
+		seconds = over ? 0 : seconds * 10 + (s.p[i] - '0');
 	}
-	if (!any || take_fraction(&s, &fraction, &digits) < 0 || s.len > 0)
+	if (!n || (n < s.len && s.p[n] != '.') || s.len - n > 10)
+		return -EINVAL;
+	/* The digits below a second, and those of a fraction behind them, as far as there is room.
+	 */
+	memcpy(text + 1, s.p + n - unit, unit);
+	if (n < s.len)
+		memcpy(text + 1 + unit, s.p + n + 1, s.len - n - 1);
+	if (n + 1 == s.len)
+		return -EINVAL;
+	s = (struct slice){text, MIN(strlen(text), (size_t)10)};
+	if (s.len == 1)
+		s.len = 0;
+	if (take_fraction(&s, &fraction, &digits) < 0 || s.len > 0)
 		return -EINVAL;
 	return over || negative ? -ERANGE : in_range(seconds, fraction, digits, ret);
 }
 
 int stamp_parse(struct slice s, struct stamp *ret)
 {
-	return s.len >= 19 && s.p[4] == '-' ? parse_civil(s, ret) : parse_epoch(s, ret);
+	bool is_civil = s.len >= 19 && (s.p[4] == '-' || s.p[4] == '/');
+
+	return is_civil ? parse_civil(s, ret) : parse_epoch(s, ret);
 }
 
 static char *put(char *to, uint32_t v, int n)
@@ -225,7 +251,7 @@ int segment_name_parse(struct slice s, int64_t *ret_ns)
 		return -EINVAL;
 	h = number(s.p + 11, 2);
 	m = number(s.p + 13, 2);
-	if (parse_date(s.p, &days) < 0 || h < 0 || h > 23 || m < 0 || m > 59)
+	if (parse_date(s.p, '-', &days) < 0 || h < 0 || h > 23 || m < 0 || m > 59)
 		return -EINVAL;
 	if (in_range(days * DAY + h * 3600 + m * 60, 0, 0, &t) < 0)
 		return -EINVAL;

@@ -1,9 +1,10 @@
 /* Event times as text: what comes in, and the one form in which they are shown.
  *
  * In: RFC 3339 with 0 to 9 fraction digits and any offset (2025-07-18T20:42:34.5+02:00; also with a
- * blank in place of T), `YYYY-MM-DD HH:MM:SS[.f]` (taken as UTC), epoch seconds with fraction
- * (1775006190.174). Range: 1970-01-01 to 2262-04-11 (int64 nanoseconds), leap second 60 refused.
- * Out: RFC 3339 UTC with Z and as many fraction digits as it came with. */
+ * blank in place of T), `YYYY-MM-DD HH:MM:SS[.f]` and `YYYY/MM/DD HH:MM:SS[.f]` (taken as UTC),
+ * epoch seconds with fraction (1775006190.174), and epoch milli-, micro- or nanoseconds, which are
+ * told by having 13, 16 or 19 digits. Range: 1970-01-01 to 2262-04-11 (int64 nanoseconds), leap
+ * second 60 refused. Out: RFC 3339 UTC with Z and as many fraction digits as it came with. */
 #ifndef GPUTEL_STAMP_H
 #define GPUTEL_STAMP_H
 

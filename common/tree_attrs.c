@@ -1,5 +1,6 @@
 /* Attributes of nodes and contents of those that are rendered whole. */
 #include "tree_past.h"
+#include "units.h"
 
 #define LIVE_NS (600 * NS_PER_SEC) /* a row file that grew since then may grow soon */
 

@@ -1,5 +1,6 @@
 /* Contents of the files of one GPU, and links. */
 #include "tree_files.h"
+#include "units.h"
 
 /* ---- parts ----------------------------------------------------------------------------------- */
 

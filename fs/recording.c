@@ -271,6 +271,18 @@ struct reading {
 	bool has_header;
 };
 
+static void take_sample(struct reading *x, const struct csv_record *rec, int k,
+			const struct sample *s, const struct err *e)
+{
+	if (k == ROW_INVALID) {
+		log_warn("%s", e->text);
+		x->r->invalid++;
+	} else if (k == ROW_OK) {
+		window_add(&x->window, s, s->time, rec->end, rec->next_line);
+		x->r->rows++;
+	}
+}
+
 static int take_record(struct reading *x, const struct csv_record *rec, struct err *e)
 {
 	struct sample s;
@@ -281,17 +293,11 @@ static int take_record(struct reading *x, const struct csv_record *rec, struct e
 		row_forget(x->rows);
 		k = row_parse(x->rows, rec, &s, e);
 	}
-	if (k == ROW_INVALID) {
-		log_warn("%s", e->text);
-		x->r->invalid++;
-	}
-	if (k != ROW_OK)
-		return MIN(k, 0);
-	window_add(&x->window, &s, s.time, rec->end, rec->next_line);
-	x->r->rows++;
+	for (; k >= 0 && k != ROW_END; k = row_more(x->rows, rec, &s, e))
+		take_sample(x, rec, k, &s, e);
 	if (window_full(&x->window))
 		take_window(x->r, &x->window);
-	return 0;
+	return MIN(k, 0);
 }
 
 static int take_event(struct reading *x, int event, const struct csv_record *rec, struct err *e)

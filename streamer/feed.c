@@ -4,6 +4,7 @@
 #include "daemon.h"
 #include "log.h"
 #include "lookup.h"
+#include "missing.h"
 #include "source.h"
 
 #include <poll.h>
@@ -14,6 +15,7 @@
 enum {
 	STAMPS = 64,
 	CLOCK_EVERY = 256,
+	COLUMNS_TOLD = 400, /* bytes of their names in a line of the log */
 	HOSTS_PER_S = 1000, /* messages that etcd takes from all streamers with ease */
 };
 
@@ -31,6 +33,9 @@ struct feed {
 	struct csv *csv;
 	struct row_parser *rows;
 	bool has_header;
+	bool told;         /* what of the columns is left out */
+	int64_t resume_at; /* once the first record is seen, which settles the columns; 0: no */
+	struct missing missing;
 	struct pace pace;
 	struct window *filling;
 	struct mono flush_at;       /* of the filling window, once it has a row */
@@ -266,8 +271,9 @@ static int maybe_flush(struct feed *f, bool look)
 	return 0;
 }
 
-/* Waits for the row's time, publishing meanwhile what is due. */
-static int wait_turn(struct feed *f, const struct sample *s)
+/* Waits for the sample's time, publishing meanwhile what is due; but not where the window ends in
+ * the middle of a record. */
+static int wait_turn(struct feed *f, const struct sample *s, bool between)
 {
 	int r = 0;
 
@@ -277,11 +283,11 @@ static int wait_turn(struct feed *f, const struct sample *s)
 		if (!ns)
 			return 0;
 		ms = (ns + NS_PER_MS - 1) / NS_PER_MS;
-		if (f->filling->n)
+		if (f->filling->n && between)
 			ms = MIN(ms, MAX(mono_ms_until(f->flush_at), 1));
 		if (daemon_sleep_ms(ms))
-			return -ECANCELED;
-		if (f->filling->n)
+			return between ? -ECANCELED : 0;
+		if (f->filling->n && between)
 			r = maybe_flush(f, true);
 	}
 	return r;
@@ -289,12 +295,13 @@ static int wait_turn(struct feed *f, const struct sample *s)
 
 static int add_row(struct feed *f, const struct sample *s, const struct csv_record *rec)
 {
+	bool between = f->filling->end != rec->end;
 	struct stamp time;
-	int r = f->conf->pace == PACE_NONE ? 0 : wait_turn(f, s);
+	int r = f->conf->pace == PACE_NONE ? 0 : wait_turn(f, s, between);
 
 	if (r)
 		return r;
-	if (rec->offset < f->published_to)
+	if (between && rec->offset < f->published_to)
 		log_warn(
 			"%s:%lld: the line was published before, as it stood then without its end; "
 			"it is published again as it is now",
@@ -355,32 +362,40 @@ static int take_sample(struct feed *f, const struct csv_record *rec, const struc
 		f->stats->duplicate++;
 	else
 		r = add_row(f, s, rec);
-	if (r)
-		return r;
+	if (!r)
+		f->stats->rows++;
+	return r;
+}
+
+static int take_result(struct feed *f, const struct csv_record *rec, int result,
+		       const struct sample *s, const struct err *e)
+{
+	if (result == ROW_OK)
+		return take_sample(f, rec, s);
+	if (result == ROW_INVALID) {
+		count_invalid(f, rec, e);
+		return 0;
+	}
 	f->stats->rows++;
-	return maybe_flush(f, false);
+	f->stats->no_value++;
+	missing_add(&f->missing, s->series->series.metric);
+	pass_over(f, rec);
+	return 0;
 }
 
 static int take_row(struct feed *f, const struct csv_record *rec)
 {
 	struct sample s;
 	struct err e;
-	int r;
+	int result, r = 0;
 
 	if (f->open_end && !was_published(f, rec) && f->filling->end == f->filling->offset)
 		row_forget(f->rows);
-	r = parse(f, rec, &s, &e);
-	if (r < 0)
-		return r;
-	if (r == ROW_OK)
-		return take_sample(f, rec, &s);
-	if (r == ROW_INVALID) {
-		count_invalid(f, rec, &e);
-	} else {
-		f->stats->rows++;
-		f->stats->no_value++;
-		pass_over(f, rec);
-	}
+	result = parse(f, rec, &s, &e);
+	for (; !r && result >= 0 && result != ROW_END; result = row_more(f->rows, rec, &s, &e))
+		r = take_result(f, rec, result, &s, &e);
+	if (result < 0 || r)
+		return r ? r : result;
 	return maybe_flush(f, false);
 }
 
@@ -403,17 +418,54 @@ static int take_header(struct feed *f, const struct csv_record *rec, struct err 
 		return r;
 	f->has_header = true;
 	/* A loop that was cut short goes on where it was; otherwise the rows before are counted. */
-	if (f->is_file && f->conf->loop && f->published_to > rec->end) {
-		window_begin(f->filling, f->published_to, f->record.line);
-		return csv_seek(f->csv, f->published_to, f->record.line);
-	}
+	f->resume_at = f->is_file && f->conf->loop ? f->published_to : 0;
 	window_begin(f->filling, f->published_to, f->published_to ? f->record.line : 1);
 	f->filling->begins_pass = f->begins_pass;
 	return 0;
 }
 
+/* Says once what is not stored, though nobody asked for that. */
+static void tell_columns(struct feed *f)
+{
+	const struct shape *shape = row_shape(f->rows);
+	const struct column_map *map = f->conf->map ? f->conf->map : shape->map;
+	struct strbuf list;
+
+	if (f->told || shape->form == SHAPE_LONG)
+		return;
+	f->told = true;
+	strbuf_init(&list, COLUMNS_TOLD);
+	shape_left_out(shape, &list);
+	log_info("%s: a wide file, read by the map \"%s\"%s%s", f->conf->path, map->name,
+		 list.len ? "; left out, for they are neither known nor numbers: " : "",
+		 list.len ? list.s : "");
+	strbuf_release(&list);
+}
+
+/* The first record behind the header has settled the columns. */
+static int take_first(struct feed *f, const struct csv_record *rec)
+{
+	int64_t at = f->resume_at;
+	struct sample s;
+	struct err e;
+	int r;
+
+	if (at <= rec->end) {
+		f->resume_at = 0;
+		return take_row(f, rec);
+	}
+	r = row_parse(f->rows, rec, &s, &e);
+	if (r < 0)
+		return r;
+	f->resume_at = 0;
+	row_forget(f->rows);
+	return csv_seek(f->csv, at, f->record.line);
+}
+
 static int take_event(struct feed *f, int event, const struct csv_record *rec, struct err *e)
 {
+	int r;
+
 	f->stats->bytes = rec->end;
 	if (event == CSV_INVALID && f->has_header) {
 		count_invalid(f, rec, e);
@@ -421,7 +473,12 @@ static int take_event(struct feed *f, int event, const struct csv_record *rec, s
 	}
 	if (event == CSV_INVALID)
 		return -EBADMSG;
-	return f->has_header ? take_row(f, rec) : take_header(f, rec, e);
+	if (!f->has_header)
+		return take_header(f, rec, e);
+	r = f->resume_at ? take_first(f, rec) : take_row(f, rec);
+	if (!r)
+		tell_columns(f);
+	return r;
 }
 
 /* Rows that are as expected, up to the first that is not. An open window is not for them: it begins
@@ -432,10 +489,12 @@ static int read_expected(struct feed *f)
 	struct sample s;
 	int r = 0;
 
-	while (!r && !f->open_end && f->has_header && !daemon_stopping() &&
+	while (!r && !f->open_end && f->has_header && !f->resume_at && !daemon_stopping() &&
 	       row_foresee(f->rows, f->csv, &rec, &s)) {
 		f->stats->bytes = rec.end;
 		r = take_sample(f, &rec, &s);
+		if (!r)
+			r = maybe_flush(f, false);
 	}
 	return r;
 }
@@ -541,7 +600,7 @@ static int open_source(struct feed *f, struct err *e)
 
 static int start(struct feed *f, struct err *e)
 {
-	struct row_conf rows = {.name = f->conf->path, .host = f->conf->host};
+	struct row_conf rows = {.name = f->conf->path, .host = f->conf->host, .map = f->conf->map};
 	int r;
 
 	pthread_mutex_init(&f->lock, NULL);
@@ -566,6 +625,8 @@ static void finish(struct feed *f)
 		pthread_join(f->thread, NULL);
 	if (f->publisher_open)
 		publisher_close(&f->publisher);
+	missing_tell(&f->missing, f->conf->path);
+	missing_release(&f->missing);
 	row_parser_free(f->rows);
 	window_release(&f->windows[0]);
 	window_release(&f->windows[1]);

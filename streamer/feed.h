@@ -17,7 +17,8 @@ struct feed_conf {
 	bool loop, again, time_now;
 	enum pace_mode pace;
 	double pace_factor;
-	struct slice host; /* --host; empty: the column */
+	struct slice host;            /* --host; empty: the column */
+	const struct column_map *map; /* --map; NULL */
 	int64_t flush_ms;
 	size_t buffer_bytes; /* of rows that wait for their message */
 	int (*admit)(int64_t rows, bool patient, void *arg);

@@ -30,7 +30,8 @@ struct streamer {
 	bool loop, again, wait, time_given, time_now;
 	double rate, speed; /* 0: not given */
 	int64_t wait_ms;    /* -1: as long as it takes */
-	const char *host;
+	const char *host, *map_path;
+	struct column_map map;
 
 	struct etcd *etcd;
 	struct throttle *throttle;
@@ -114,9 +115,18 @@ static int set_host(const char *value, void *arg, struct err *e)
 	return 0;
 }
 
+static int set_map(const char *value, void *arg, struct err *e)
+{
+	((struct streamer *)arg)->map_path = value;
+	return 0;
+}
+
 static const struct conf_option options[] = {
 	{"csv", 0, "FILE",
-	 "rows to publish, in the long DCGM form; - is standard input; repeatable", set_csv},
+	 "rows to publish, in the long form or a wide one (a sample for each metric's column); - "
+	 "is "
+	 "standard input; repeatable",
+	 set_csv},
 	{"loop", 0, NULL, "start over for ever, paced as recorded, with the present as time",
 	 set_loop},
 	{"rate", 0, "ROWS/S", "publish at this rate", set_rate},
@@ -125,6 +135,8 @@ static const struct conf_option options[] = {
 	{"wait", 0, "[=DURATION]", "return when all that was published is stored", set_wait},
 	{"again", 0, NULL, "publish files once more that were published before", set_again},
 	{"host", 0, "NAME", "host name of all rows, for files without one", set_host},
+	{"map", 0, "FILE", "what the columns of the files are (README, Files of other programs)",
+	 set_map},
 };
 
 static int check(const struct conf *c, void *arg, struct err *e)
@@ -142,7 +154,7 @@ static int check(const struct conf *c, void *arg, struct err *e)
 		return err_set(e, -EINVAL, "--rate and --speed exclude each other");
 	if (s->loop && s->wait)
 		return err_set(e, -EINVAL, "--wait: a loop never ends");
-	return 0;
+	return s->map_path ? column_map_read(&s->map, s->map_path, e) : 0;
 }
 
 /* ---- sources --------------------------------------------------------------------------------- */
@@ -182,6 +194,7 @@ static struct feed_conf feed_conf(struct streamer *s, const char *path)
 		.again = s->again,
 		.time_now = s->time_given ? s->time_now : s->loop,
 		.host = s->host ? slice_str(s->host) : (struct slice){0},
+		.map = s->map_path ? &s->map : NULL,
 		.flush_ms = c->streamer_flush_interval,
 		.buffer_bytes = (size_t)c->streamer_buffer,
 		.admit = admit,
@@ -451,6 +464,7 @@ int main(int argc, char **argv)
 	throttle_stop(s.throttle);
 	etcd_close(s.etcd);
 	wait_list_free(s.waiting);
+	column_map_release(&s.map);
 	free(s.sources);
 	conf_release(&s.conf);
 	return r;

@@ -28,7 +28,7 @@ static void parse_row(struct row_parser *rows, const struct csv_record *rec)
 		r = row_parse(rows, rec, &s, &e);
 	}
 	require(r >= 0);
-	require(r != ROW_OK || value_classify(s.value) == VALUE_NUMBER);
+	require(r != ROW_OK || value_classify(s.value, false) == VALUE_NUMBER);
 }
 
 static void read_again(int fd, const struct csv_conf *conf, const struct csv_record *want,

@@ -1,5 +1,6 @@
 #include "../lib/test.h"
 #include "render.h"
+#include "units.h"
 
 /* Its strings are only read. */
 #define SERIES(metric_, labels_)                                                                   \

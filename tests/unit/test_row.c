@@ -100,7 +100,8 @@ TEST(columns_come_in_any_order_and_case)
 TEST(a_header_that_lacks_needed_columns_is_refused_by_name)
 {
 	check_header("timestamp,metric_name,gpu_id,value\n",
-		     "f:1: no header: needed but missing: Hostname");
+		     "f:1: no header: needed but missing: Hostname (--host NAME says it for a file "
+		     "without)");
 	check_header("a,b\n", "f:1: no header: needed but missing: Hostname, gpu_id, metric_name, "
 			      "timestamp, value");
 }
@@ -275,16 +276,16 @@ TEST(numbers_are_decimal_text)
 					   "1e400",
 					   "1.40737488355327e14",
 					   "-2147483632"};
-	static const char *const bad[] = {"abc",  ".",    "+",  "-",     "e5",  "1e",  "1e+",
-					  "0x10", "1,5",  "1 ", "1.2.3", "--1", "inf", "Infinity",
-					  "1_0",  "nano", "[",  "N",     "true"};
+	static const char *const bad[] = {"abc",  ".",    "+",    "-",  "e5",    "1e",
+					  "1e+",  "0x10", "1,5",  "1 ", "1.2.3", "--1",
+					  "info", "1_0",  "nano", "[",  "N",     "true"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
-		if (!CHECK_EQ_INT(value_classify(slice_str(good[i])), VALUE_NUMBER))
+		if (!CHECK_EQ_INT(value_classify(slice_str(good[i]), false), VALUE_NUMBER))
 			CHECK_EQ_STR(good[i], "");
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-		if (!CHECK_EQ_INT(value_classify(slice_str(bad[i])), VALUE_BAD))
+		if (!CHECK_EQ_INT(value_classify(slice_str(bad[i]), false), VALUE_BAD))
 			CHECK_EQ_STR(bad[i], "");
 	}
 }
@@ -296,6 +297,10 @@ TEST(no_value_has_many_spellings)
 		"N/A",
 		"n/a",
 		"[N/A]",
+		"[Not Supported]",
+		"<<<NOT_FOUND>>>",
+		"inf",
+		"-Infinity",
 		"NaN",
 		"nan",
 		"NAN",
@@ -318,7 +323,7 @@ TEST(no_value_has_many_spellings)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(none); i++) {
-		if (!CHECK_EQ_INT(value_classify(slice_str(none[i])), VALUE_NONE))
+		if (!CHECK_EQ_INT(value_classify(slice_str(none[i]), false), VALUE_NONE))
 			CHECK_EQ_STR(none[i], "");
 	}
 }
@@ -328,10 +333,10 @@ TEST(a_number_has_at_most_64_bytes)
 	char digits[VALUE_MAX + 1];
 
 	memset(digits, '7', sizeof(digits));
-	CHECK_EQ_INT(value_classify((struct slice){digits, VALUE_MAX}), VALUE_NUMBER);
-	CHECK_EQ_INT(value_classify((struct slice){digits, VALUE_MAX + 1}), VALUE_BAD);
+	CHECK_EQ_INT(value_classify((struct slice){digits, VALUE_MAX}, false), VALUE_NUMBER);
+	CHECK_EQ_INT(value_classify((struct slice){digits, VALUE_MAX + 1}, false), VALUE_BAD);
 	memcpy(digits, "1e", 2);
-	CHECK_EQ_INT(value_classify((struct slice){digits, VALUE_MAX}), VALUE_NUMBER);
+	CHECK_EQ_INT(value_classify((struct slice){digits, VALUE_MAX}, false), VALUE_NUMBER);
 }
 
 /* ---- series --------------------------------------------------------------------------------- */

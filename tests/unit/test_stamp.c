@@ -52,6 +52,23 @@ static void check_refused(const char *in, int code)
 	CHECK_EQ_INT(t.ns, 42);
 }
 
+TEST(whole_epochs_of_13_16_and_19_digits_are_finer_than_seconds)
+{
+	check_shown("1775006190174", "2026-04-01T01:16:30.174Z");
+	check_shown("1775006190174.5", "2026-04-01T01:16:30.1745Z");
+	check_shown("1775006190174123", "2026-04-01T01:16:30.174123Z");
+	check_shown("1775006190174123456", "2026-04-01T01:16:30.174123456Z");
+	check_refused("177500619017", -ERANGE);
+	check_refused("1775006190174.", -EINVAL);
+}
+
+TEST(slashes_separate_a_date_as_nvidia_smi_writes_it)
+{
+	check_shown("2025/07/18 20:42:34.123", "2025-07-18T20:42:34.123Z");
+	check_refused("2025/07-18 20:42:34", -EINVAL);
+	check_refused("2025/07/18T20:42:34", -EINVAL);
+}
+
 TEST(stamps_outside_the_range_say_so)
 {
 	check_refused("1969-12-31T23:59:59Z", -ERANGE);
@@ -60,7 +77,7 @@ TEST(stamps_outside_the_range_say_so)
 	check_refused("9999-12-31T23:59:59Z", -ERANGE);
 	check_refused("0000-01-01T00:00:00Z", -ERANGE);
 	check_refused("9223372036.854775808", -ERANGE);
-	check_refused("1775006190174", -ERANGE);
+	check_refused("17750061901747", -ERANGE);
 	check_refused("99999999999999999999999999", -ERANGE);
 	check_refused("-1", -ERANGE);
 	check_refused("-1.5", -ERANGE);
