@@ -15,15 +15,14 @@ static void refuse_token(struct request *q, struct answer *a)
 		answer_problem(a, 401, "expected a token: Authorization: Bearer TOKEN");
 }
 
-/* Browsers cannot set Authorization on a WebSocket: it comes as a subprotocol, bearer.TOKEN. */
+/* Browsers cannot set Authorization on a WebSocket. */
 static struct principal *find_subprotocol(struct tokens *t, const char *list)
 {
-	static const char mark[] = "bearer.";
-	const char *p = list ? strstr(list, mark) : NULL;
+	const char *p = list ? strstr(list, BEARER_MARK) : NULL;
 
 	if (!p)
 		return NULL;
-	p += sizeof(mark) - 1;
+	p += sizeof(BEARER_MARK) - 1;
 	return tokens_find(t, (struct slice){p, strcspn(p, ", \t")});
 }
 

@@ -183,10 +183,11 @@ static bool ask_word(const struct request *q, const char *name, const char *cons
 	return false;
 }
 
-bool ask_limit(const struct request *q, int64_t *ret, struct answer *a)
+bool ask_limit(const struct request *q, enum format f, int64_t *ret, struct answer *a)
 {
 	const char *text = request_arg(q, "limit");
 
+	*ret = f == FORMAT_JSON || request_arg(q, "cursor") ? LIMIT_DEFAULT : 0;
 	if (!text || parse_i64(slice_str(text), 1, LIMIT_MAX, ret) == 0)
 		return true;
 	answer_problem(a, 400, "limit: expected 1 to %d, got \"%.40s\"", LIMIT_MAX, text);
@@ -237,14 +238,11 @@ bool ask_parse(const struct request *q, struct ask *ret, struct answer *a)
 	if (!ask_window(q, ret, a) || !ask_word(q, "order", orders, &order, a) ||
 	    !ask_word(q, "layout", layouts, &layout, a) || !ask_step(q, ret, a) ||
 	    !ask_word(q, "agg", aggregates, &aggregate, a) || !ask_format(q, &ret->format, a) ||
-	    !ask_limit(q, &ret->limit, a))
+	    !ask_limit(q, ret->format, &ret->limit, a))
 		return false;
 	ret->descending = order;
 	ret->wide = layout;
 	ret->aggregate = (enum aggregate)aggregate;
-	ret->cursor = request_arg(q, "cursor");
-	if (!ret->limit && (ret->format == FORMAT_JSON || ret->cursor))
-		ret->limit = LIMIT_DEFAULT;
 	if (ret->wide && ret->format == FORMAT_COLUMNS)
 		answer_problem(a, 400, "layout=wide and format=columns exclude each other");
 	return !a->problem;

@@ -25,14 +25,14 @@ struct ask {
 	enum aggregate aggregate;
 	int64_t limit; /* 0: all */
 	enum format format;
-	const char *cursor; /* NULL: the first page */
 };
 
 /* False: the problem is in a. */
 bool ask_parse(const struct request *q, struct ask *ret, struct answer *a);
 /* Parts of it, for other routes. */
 bool ask_format(const struct request *q, enum format *ret, struct answer *a);
-bool ask_limit(const struct request *q, int64_t *ret, struct answer *a);
+/* JSON, and what a cursor leads to, comes in pages also where no limit is given. */
+bool ask_limit(const struct request *q, enum format f, int64_t *ret, struct answer *a);
 
 /* The same for all pages of one listing: path and parameters but limit, cursor and format. */
 uint64_t ask_hash(const struct request *q);

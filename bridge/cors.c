@@ -1,5 +1,6 @@
 #include "cors.h"
 
+#include <pthread.h>
 #include <strings.h>
 
 #define EXPOSED                                                                                    \
@@ -7,38 +8,69 @@
 	"RateLimit, RateLimit-Policy, X-Gputel-Revision, X-Request-Id"
 
 struct origins {
-	char *list;
-	bool all;
+	pthread_rwlock_t lock;
+	char *list; /* under lock */
 };
 
 struct origins *origins_new(const char *list)
 {
 	struct origins *o = xcalloc(1, sizeof(*o));
 
+	pthread_rwlock_init(&o->lock, NULL);
 	o->list = xstrdup(list);
-	o->all = origins_have(o, "*");
 	return o;
+}
+
+void origins_set(struct origins *o, const char *list)
+{
+	char *copy = xstrdup(list);
+
+	pthread_rwlock_wrlock(&o->lock);
+	free(o->list);
+	o->list = copy;
+	pthread_rwlock_unlock(&o->lock);
 }
 
 void origins_free(struct origins *o)
 {
-	if (o)
-		free(o->list);
+	if (!o)
+		return;
+	pthread_rwlock_destroy(&o->lock);
+	free(o->list);
 	free(o);
 }
 
-bool origins_have(const struct origins *o, const char *origin)
+static bool is_listed(const char *list, const char *origin)
 {
-	if (o->all)
-		return true;
-	for (const char *p = o->list; *p;) {
+	for (const char *p = list; *p;) {
 		size_t n = strcspn(p, ", \t");
 
-		if (n && n == strlen(origin) && strncasecmp(p, origin, n) == 0)
+		if ((n == 1 && *p == '*') ||
+		    (n && n == strlen(origin) && strncasecmp(p, origin, n) == 0))
 			return true;
 		p += n + (p[n] != '\0');
 	}
 	return false;
+}
+
+bool origins_have(struct origins *o, const char *origin)
+{
+	bool have;
+
+	pthread_rwlock_rdlock(&o->lock);
+	have = is_listed(o->list, origin);
+	pthread_rwlock_unlock(&o->lock);
+	return have;
+}
+
+static bool are_any(struct origins *o)
+{
+	bool any;
+
+	pthread_rwlock_rdlock(&o->lock);
+	any = *o->list;
+	pthread_rwlock_unlock(&o->lock);
+	return any;
 }
 
 static const char *allowed_origin(const struct request *q)
@@ -52,7 +84,7 @@ void cors_headers(struct answer *a, const struct request *q)
 {
 	const char *origin = allowed_origin(q);
 
-	if (!*q->gateway->origins->list)
+	if (!are_any(q->gateway->origins))
 		return;
 	answer_header(a, "Vary", "%s",
 		      answer_get_header(a, "Vary") ? "Origin, Accept, Accept-Encoding" : "Origin");

@@ -5,11 +5,12 @@
 
 #include "answer.h"
 
-struct origins; /* never changes */
+struct origins; /* thread-safe */
 
 struct origins *origins_new(const char *list); /* well-formed (conf_table.c) */
-void origins_free(struct origins *o);          /* NULL is fine */
-bool origins_have(const struct origins *o, const char *origin);
+void origins_set(struct origins *o, const char *list);
+void origins_free(struct origins *o); /* NULL is fine */
+bool origins_have(struct origins *o, const char *origin);
 
 /* To every answer. */
 void cors_headers(struct answer *a, const struct request *q);

@@ -108,7 +108,8 @@ static void add_headers(struct answer *a, const struct attr *attr, const char *e
 	answer_header(a, "X-Gputel-Revision", "%lld", (long long)attr->revision);
 }
 
-/* If-Modified-Since counts only without If-None-Match (RFC 9110 §13.2.2). */
+/* If-Modified-Since counts only without If-None-Match (RFC 9110 §13.2.2), and only where it is the
+ * date of just this content: a late row changes a file, but not its greatest event time. */
 static bool is_unchanged(const struct request *q, const struct attr *attr, const char *etag)
 {
 	const char *match = request_header(q, "If-None-Match");
@@ -117,7 +118,8 @@ static bool is_unchanged(const struct request *q, const struct attr *attr, const
 
 	if (match)
 		return etag_listed(match, etag);
-	return since && !http_date_parse(since, &s) && attr->mtime_ns / NS_PER_SEC <= s;
+	return since && attr->dated && !http_date_parse(since, &s) &&
+	       attr->mtime_ns / NS_PER_SEC == s;
 }
 
 /* The range that is asked for, of size bytes. False: 416 has been answered. */

@@ -24,12 +24,11 @@ static struct key_of_record key_of_gpu(const struct query_gpu *g, const char *se
 	return (struct key_of_record){0, g->host, g->gpu, series, 0};
 }
 
-/* Without limit a listing is whole. */
 static bool start_page(struct page *p, const struct request *q, enum format f, struct answer *a)
 {
-	int64_t limit = 0;
+	int64_t limit;
 
-	return ask_limit(q, &limit, a) && page_init(p, q, f, limit, a);
+	return ask_limit(q, f, &limit, a) && page_init(p, q, f, limit, a);
 }
 
 /* ---- GPUs ------------------------------------------------------------------------------------ */
@@ -246,8 +245,11 @@ static int add_latest(const struct query_gpu *g, const struct query_row *row, vo
 static int add_latest_of(const struct query_gpu *g, void *arg)
 {
 	struct latest_page *x = arg;
-	int r = query_latest(x->q->gateway->tree, g->host, g->gpu, add_latest, x);
+	int r;
 
+	if (page_is_past(&x->page, g->host, g->gpu))
+		return 0;
+	r = query_latest(x->q->gateway->tree, g->host, g->gpu, add_latest, x);
 	return r == -ENOENT || r == -ESTALE ? 0 : r;
 }
 

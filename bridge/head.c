@@ -199,17 +199,32 @@ static enum head_kind look_at_part(struct head *h, size_t n)
 	return h->status ? HEAD_BAD : HEAD_MORE;
 }
 
+/* RFC 9112 §2.2 */
+static size_t blank_lines(const char *p, size_t n)
+{
+	size_t i = 0;
+
+	while (i < n && (p[i] == '\r' || p[i] == '\n'))
+		i++;
+	return i;
+}
+
+size_t head_length(const char *p, size_t n)
+{
+	size_t blank = blank_lines(p, n);
+	const char *end = find_end(p + blank, n - blank);
+
+	return end ? (size_t)(end - p) : 0;
+}
+
 enum head_kind head_look(const char *p, size_t n, int *ret_status, struct err *e)
 {
-	struct head h = {.e = e};
+	size_t blank = blank_lines(p, n);
+	struct head h = {.p = p + blank, .e = e};
 	enum head_kind kind;
 
-	while (n && (*p == '\r' || *p == '\n')) { /* RFC 9112 §2.2 */
-		p++;
-		n--;
-	}
-	h.p = p;
-	h.end = find_end(p, n);
+	n -= blank;
+	h.end = find_end(h.p, n);
 	if (!h.end)
 		kind = look_at_part(&h, n);
 	else if (look_at_all(&h))

@@ -22,6 +22,9 @@ enum head_kind {
 	HEAD_BAD,       /* to be refused with the status in ret */
 };
 
+/* With its empty line and blank lines in front; 0: it is not complete. */
+size_t head_length(const char *p, size_t n);
+
 /* What the first n bytes of a connection are. HEAD_BAD: *ret_status and what is wrong in e. */
 enum head_kind head_look(const char *p, size_t n, int *ret_status, struct err *e);
 

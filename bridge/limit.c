@@ -16,9 +16,9 @@ struct bucket {
 };
 
 struct limiter {
-	int64_t rate, burst;
 	pthread_mutex_t lock;
 	/* Under lock. */
+	int64_t rate, burst;
 	struct map buckets;
 	struct bucket *newest, *oldest;
 };
@@ -31,6 +31,14 @@ struct limiter *limiter_new(int64_t rate, int64_t burst)
 	l->burst = burst;
 	pthread_mutex_init(&l->lock, NULL);
 	return l;
+}
+
+void limiter_set(struct limiter *l, int64_t rate, int64_t burst)
+{
+	pthread_mutex_lock(&l->lock);
+	l->rate = rate;
+	l->burst = burst;
+	pthread_mutex_unlock(&l->lock);
 }
 
 void limiter_free(struct limiter *l)
@@ -112,25 +120,30 @@ static int64_t seconds_to(const struct limiter *l, double from, double to)
 	return s <= 0 ? 0 : (int64_t)s + ((double)(int64_t)s < s);
 }
 
-bool limiter_take(struct limiter *l, const struct peer *p, const struct principal *who,
-		  struct limit_state *ret)
+/* Under the lock. */
+static bool take(struct limiter *l, const char *key, struct limit_state *ret)
 {
-	char key[TOKEN_NAME_MAX + 2];
-	struct bucket *b;
-	bool granted;
+	struct bucket *b = bucket_of(l, key);
+	bool granted = b->level >= 1;
 
-	*ret = (struct limit_state){.rate = l->rate, .burst = l->burst};
-	if (!l->rate)
-		return true;
-	key_of(p, who, key);
-	pthread_mutex_lock(&l->lock);
-	b = bucket_of(l, key);
-	granted = b->level >= 1;
 	if (granted)
 		b->level--;
 	ret->left = (int64_t)b->level;
 	ret->full_s = seconds_to(l, b->level, (double)l->burst);
 	ret->retry_s = granted ? 0 : MAX(1, seconds_to(l, b->level, 1));
+	return granted;
+}
+
+bool limiter_take(struct limiter *l, const struct peer *p, const struct principal *who,
+		  struct limit_state *ret)
+{
+	char key[TOKEN_NAME_MAX + 2];
+	bool granted;
+
+	key_of(p, who, key);
+	pthread_mutex_lock(&l->lock);
+	*ret = (struct limit_state){.rate = l->rate, .burst = l->burst};
+	granted = !l->rate || take(l, key, ret);
 	pthread_mutex_unlock(&l->lock);
 	return granted;
 }

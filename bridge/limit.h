@@ -9,7 +9,8 @@
 struct limiter;
 
 struct limiter *limiter_new(int64_t rate, int64_t burst); /* rate 0: no limit */
-void limiter_free(struct limiter *l);                     /* NULL is fine */
+void limiter_set(struct limiter *l, int64_t rate, int64_t burst);
+void limiter_free(struct limiter *l); /* NULL is fine */
 
 struct limit_state {
 	int64_t rate, burst; /* 0: no limit */

@@ -28,6 +28,7 @@ struct program {
 	const char *new_token;
 	size_t files; /* that may be open */
 	int listener;
+	bool loopback; /* so is the address that it listens at */
 	struct rest *rest;
 	struct acceptor *acceptor;
 	struct tls *tls; /* NULL: connections are plain */
@@ -61,20 +62,62 @@ static int load_conf(struct program *p, int argc, char **argv)
 	return conf_load(&p->conf, &program, argc, argv);
 }
 
-static void on_hup(void *arg)
-{
-	struct program *p = arg;
-	struct err e = {""};
+/* ---- what SIGHUP may change ------------------------------------------------------------------ */
 
-	if (conf_reload(&p->conf)) {
-		daemon_set_drain(p->conf.shutdown_timeout);
-		tree_set_cache(p->gateway.tree, (size_t)p->conf.fs_cache);
-		tree_set_stale_after(p->gateway.tree, p->conf.stale_after);
-	}
-	if (tokens_reload(p->gateway.tokens, &e))
+static void say_who_may_read(const struct program *p)
+{
+	if (tokens_needed(p->gateway.tokens))
+		return;
+	if (p->loopback)
+		log_info("no tokens are set (GATEWAY_TOKENS_FILE): everybody on this machine may "
+			 "read, nobody else can");
+	else
+		log_warn("no tokens are set (GATEWAY_TOKENS_FILE) and GATEWAY_HOST is no loopback "
+			 "address: everybody who reaches %s may read",
+			 p->conf.gateway_host);
+}
+
+static void set_limit(struct program *p)
+{
+	int64_t rate = 0, burst = 0;
+
+	if (!parse_rate(slice_str(p->conf.gateway_rate_limit), &rate, &burst))
+		limiter_set(p->gateway.limiter, rate, burst);
+}
+
+static void reload_tokens(struct program *p)
+{
+	bool needed = tokens_needed(p->gateway.tokens);
+	struct err e;
+
+	if (tokens_reload(p->gateway.tokens, p->conf.gateway_tokens_file, &e))
 		log_error("tokens not reloaded: %s", e.text);
 	else if (tokens_needed(p->gateway.tokens))
 		log_info("tokens reloaded");
+	else if (needed)
+		say_who_may_read(p);
+}
+
+static void take_over(struct program *p)
+{
+	const struct conf *c = &p->conf;
+
+	daemon_set_drain(c->shutdown_timeout);
+	tree_set_cache(p->gateway.tree, (size_t)c->fs_cache);
+	tree_set_stale_after(p->gateway.tree, c->stale_after);
+	origins_set(p->gateway.origins, c->gateway_cors_origins);
+	proxies_set(p->gateway.proxies, c->gateway_trusted_proxies);
+	set_limit(p);
+}
+
+static void on_hup(void *arg)
+{
+	struct program *p = arg;
+	struct err e;
+
+	if (conf_reload(&p->conf))
+		take_over(p);
+	reload_tokens(p);
 	if (p->tls && tls_reload(p->tls, &e))
 		log_error("certificate not reloaded: %s", e.text);
 }
@@ -99,15 +142,6 @@ static int open_view(struct program *p, struct err *e)
 	return g->feed ? 0 : err_set(e, -EAGAIN, "no thread can be started");
 }
 
-static struct limiter *make_limiter(const struct conf *c)
-{
-	int64_t rate = 0, burst = 0;
-
-	if (parse_rate(slice_str(c->gateway_rate_limit), &rate, &burst))
-		return NULL; /* conf_table.c has seen to that */
-	return limiter_new(rate, burst);
-}
-
 /* WebSockets have their share of the descriptors, openers a quarter of the rest. */
 static size_t connections_max(const struct program *p)
 {
@@ -122,7 +156,8 @@ static int make_gateway(struct program *p, struct err *e)
 	struct gateway *g = &p->gateway;
 
 	g->conf = &p->conf;
-	g->limiter = make_limiter(&p->conf);
+	g->limiter = limiter_new(0, 0);
+	set_limit(p);
 	g->proxies = proxies_new(p->conf.gateway_trusted_proxies);
 	g->origins = origins_new(p->conf.gateway_cors_origins);
 	g->stats = stats_new();
@@ -180,36 +215,20 @@ static int start_acceptor(struct program *p, struct err *e)
 	return r;
 }
 
-static void say_who_may_read(const struct program *p, bool loopback)
-{
-	const struct conf *c = &p->conf;
-
-	log_info("listening at %s port %lld", c->gateway_host, (long long)c->gateway_port);
-	if (tokens_needed(p->gateway.tokens))
-		return;
-	if (loopback)
-		log_info("no tokens are set (GATEWAY_TOKENS_FILE): everybody on this machine may "
-			 "read, nobody else can");
-	else
-		log_warn("no tokens are set (GATEWAY_TOKENS_FILE) and GATEWAY_HOST is no loopback "
-			 "address: everybody who reaches %s may read",
-			 c->gateway_host);
-}
-
 /* ---- life ------------------------------------------------------------------------------------ */
 
 static int start(struct program *p, struct err *e)
 {
-	bool loopback = false;
-	int r = listen_at(p->conf.gateway_host, p->conf.gateway_port, &p->listener, &loopback, e);
+	const struct conf *c = &p->conf;
+	int r = listen_at(c->gateway_host, c->gateway_port, &p->listener, &p->loopback, e);
 
 	if (!r)
-		r = daemon_init(p->conf.shutdown_timeout, e);
+		r = daemon_init(c->shutdown_timeout, e);
 	if (!r)
 		r = make_gateway(p, e);
 	if (!r)
 		r = rest_start(&p->rest, &p->gateway, e);
-	if (!r && p->conf.ws_enabled)
+	if (!r && c->ws_enabled)
 		r = ws_start(&p->gateway.ws, &p->gateway, e);
 	if (!r)
 		r = start_tls(p, e);
@@ -217,8 +236,9 @@ static int start(struct program *p, struct err *e)
 		r = start_acceptor(p, e);
 	if (r)
 		return r;
+	log_info("listening at %s port %lld", c->gateway_host, (long long)c->gateway_port);
+	say_who_may_read(p);
 	daemon_on_hup(on_hup, p);
-	say_who_may_read(p, loopback);
 	return 0;
 }
 

@@ -49,6 +49,13 @@ bool page_takes(struct page *p, const struct key_of_record *key)
 	return !p->more;
 }
 
+bool page_is_past(const struct page *p, const char *host, const char *gpu)
+{
+	int d = p->resumed ? strcmp(host, p->cursor.host) : 1;
+
+	return d < 0 || (d == 0 && strcmp(gpu, p->cursor.gpu) < 0);
+}
+
 void page_note(struct page *p, const struct key_of_record *key)
 {
 	if (p->format == FORMAT_JSON && p->n)

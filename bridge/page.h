@@ -26,6 +26,8 @@ void page_release(struct page *p);
  * set). The caller then adds its text to out. Only for listings in ascending order of their keys.
  */
 bool page_takes(struct page *p, const struct key_of_record *key);
+/* Whether all of that GPU was on earlier pages. */
+bool page_is_past(const struct page *p, const char *host, const char *gpu);
 /* Notes that the record is on the page; JSON: call it before its text is added. */
 void page_note(struct page *p, const struct key_of_record *key);
 

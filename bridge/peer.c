@@ -2,10 +2,13 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <pthread.h>
 
 #define PROXIES_MAX 256
 
 struct proxies {
+	pthread_rwlock_t lock;
+	/* Under lock. */
 	struct cidr c[PROXIES_MAX];
 	size_t n;
 };
@@ -60,6 +63,15 @@ struct proxies *proxies_new(const char *list)
 {
 	struct proxies *x = xcalloc(1, sizeof(*x));
 
+	pthread_rwlock_init(&x->lock, NULL);
+	proxies_set(x, list);
+	return x;
+}
+
+void proxies_set(struct proxies *x, const char *list)
+{
+	pthread_rwlock_wrlock(&x->lock);
+	x->n = 0;
 	for (const char *p = list; *p;) {
 		size_t n = strcspn(p, ", \t");
 
@@ -67,14 +79,17 @@ struct proxies *proxies_new(const char *list)
 			x->n++;
 		p += n + (p[n] != '\0');
 	}
-	return x;
+	pthread_rwlock_unlock(&x->lock);
 }
 
 void proxies_free(struct proxies *x)
 {
+	if (x)
+		pthread_rwlock_destroy(&x->lock);
 	free(x);
 }
 
+/* Under the lock. */
 static bool is_trusted(const struct proxies *x, const struct address *a)
 {
 	for (size_t i = 0; i < x->n; i++)
@@ -126,7 +141,7 @@ static struct slice node_of_forwarded(struct slice element)
 	return element;
 }
 
-struct peer proxies_client(const struct proxies *x, const struct peer *p, const char *forwarded,
+struct peer proxies_client(struct proxies *x, const struct peer *p, const char *forwarded,
 			   const char *x_forwarded_for)
 {
 	struct slice list = slice_str(forwarded         ? forwarded
@@ -134,6 +149,7 @@ struct peer proxies_client(const struct proxies *x, const struct peer *p, const 
 							: "");
 	struct peer client = *p, hop;
 
+	pthread_rwlock_rdlock(&x->lock);
 	while (list.len && is_trusted(x, &client.address)) {
 		const char *comma = memrchr(list.p, ',', list.len);
 		const char *start = comma ? comma + 1 : list.p;
@@ -146,5 +162,6 @@ struct peer proxies_client(const struct proxies *x, const struct peer *p, const 
 		client = hop;
 		list.len = comma ? (size_t)(comma - list.p) : 0;
 	}
+	pthread_rwlock_unlock(&x->lock);
 	return client;
 }

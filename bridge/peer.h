@@ -19,14 +19,15 @@ socklen_t peer_sockaddr(const struct peer *p, struct sockaddr_storage *ret);
 void peer_format(const struct peer *p, char ret[PEER_TEXT_MAX]); /* without the port */
 bool peer_is_loopback(const struct peer *p);
 
-struct proxies; /* GATEWAY_TRUSTED_PROXIES; never changes */
+struct proxies; /* GATEWAY_TRUSTED_PROXIES; thread-safe */
 
 struct proxies *proxies_new(const char *list); /* well-formed (conf_table.c) */
-void proxies_free(struct proxies *x);          /* NULL is fine */
+void proxies_set(struct proxies *x, const char *list);
+void proxies_free(struct proxies *x); /* NULL is fine */
 
 /* The client of a request that came from p: of its Forwarded (RFC 7239) or X-Forwarded-For header
  * the right-most hop that is no trusted proxy; p itself where p is none. NULL: no such header. */
-struct peer proxies_client(const struct proxies *x, const struct peer *p, const char *forwarded,
+struct peer proxies_client(struct proxies *x, const struct peer *p, const char *forwarded,
 			   const char *x_forwarded_for);
 
 #endif

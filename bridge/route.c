@@ -11,7 +11,7 @@
 
 #define PARAM_LIMIT                                                                                \
 	{                                                                                          \
-		"limit", "Records on a page",                                                      \
+		"limit", "Records on a page; without it JSON has 100, and the rest is whole",      \
 			"{\"type\":\"integer\",\"minimum\":1,\"maximum\":1000}", false             \
 	}
 #define PARAM_CURSOR                                                                               \

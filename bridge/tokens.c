@@ -25,9 +25,10 @@ struct table {
 };
 
 struct tokens {
-	char *path; /* "": none */
 	pthread_rwlock_t lock;
-	struct table table; /* under lock */
+	/* Under lock. */
+	bool needed; /* there is a file */
+	struct table table;
 };
 
 /* ---- principals ------------------------------------------------------------------------------ */
@@ -165,9 +166,8 @@ int tokens_open(struct tokens **ret, const char *path, struct err *e)
 	struct tokens *t = xcalloc(1, sizeof(*t));
 	int r;
 
-	t->path = xstrdup(path);
 	pthread_rwlock_init(&t->lock, NULL);
-	r = *path ? read_table(path, &t->table, e) : 0;
+	r = tokens_reload(t, path, e);
 	if (r)
 		tokens_close(t);
 	else
@@ -175,16 +175,17 @@ int tokens_open(struct tokens **ret, const char *path, struct err *e)
 	return r;
 }
 
-int tokens_reload(struct tokens *t, struct err *e)
+int tokens_reload(struct tokens *t, const char *path, struct err *e)
 {
-	struct table fresh, old;
-	int r = *t->path ? read_table(t->path, &fresh, e) : 0;
+	struct table fresh = {0}, old;
+	int r = *path ? read_table(path, &fresh, e) : 0;
 
-	if (r || !*t->path)
+	if (r)
 		return r;
 	pthread_rwlock_wrlock(&t->lock);
 	old = t->table;
 	t->table = fresh;
+	t->needed = *path;
 	pthread_rwlock_unlock(&t->lock);
 	table_release(&old);
 	return 0;
@@ -196,15 +197,19 @@ void tokens_close(struct tokens *t)
 		return;
 	table_release(&t->table);
 	pthread_rwlock_destroy(&t->lock);
-	free(t->path);
 	free(t);
 }
 
 /* ---- asking ---------------------------------------------------------------------------------- */
 
-bool tokens_needed(const struct tokens *t)
+bool tokens_needed(struct tokens *t)
 {
-	return *t->path;
+	bool needed;
+
+	pthread_rwlock_rdlock(&t->lock);
+	needed = t->needed;
+	pthread_rwlock_unlock(&t->lock);
+	return needed;
 }
 
 struct principal *tokens_find(struct tokens *t, struct slice token)

@@ -11,6 +11,7 @@
 #include "base.h"
 
 #define TOKEN_NAME_MAX 64
+#define BEARER_MARK    "bearer." /* browsers send a token as the subprotocol bearer.TOKEN */
 
 struct tokens;
 
@@ -29,11 +30,11 @@ bool principal_may_read_all(const struct principal *p);
 
 /* path "": there are none. -EINVAL: e names file, line and fault. */
 int tokens_open(struct tokens **ret, const char *path, struct err *e) must_check;
-/* Reads the file again; on failure what was in force stays so. */
-int tokens_reload(struct tokens *t, struct err *e) must_check;
+/* Reads the file, which may be another one; on failure what was in force stays so. */
+int tokens_reload(struct tokens *t, const char *path, struct err *e) must_check;
 void tokens_close(struct tokens *t); /* NULL is fine */
 
-bool tokens_needed(const struct tokens *t);
+bool tokens_needed(struct tokens *t);
 /* Whose token it is, as a reference; NULL: nobody's. Takes the same time for every token. */
 struct principal *tokens_find(struct tokens *t, struct slice token);
 /* The same for an Authorization header, which may be NULL. */

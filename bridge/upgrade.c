@@ -12,9 +12,10 @@
 #include "subscriber.h"
 #include "ws.h"
 
-#define KEY_BYTES 24 /* 16 in base64 */
-/* libwebsockets has places for some 80 known headers and parameters together. */
-#define ARGS_OF_UPGRADE 32
+#define KEY_BYTES       24 /* 16 in base64 */
+#define OWN_HEAD_MAX    2048
+#define EXTENSIONS_MAX  1024 /* of an offer that is looked at */
+#define SUBPROTOCOL_MAX 1024
 
 /* ---- what is asked for ----------------------------------------------------------------------- */
 
@@ -62,6 +63,8 @@ void opening_free(struct opening *o)
 		return;
 	principal_unref(o->who);
 	filter_release(&o->filter);
+	free(o->head);
+	free(o->subprotocol);
 	free(o);
 }
 
@@ -81,23 +84,30 @@ static bool is_origin_allowed(const struct request *q)
 	return origins_have(q->gateway->origins, origin);
 }
 
-/* A list as in headers. */
-static bool has_word(const char *list, const char *word,
-		     int (*compare)(const char *, const char *, size_t))
+/* The first of a list as in headers that is the word, or begins with it; p NULL: none. */
+static struct slice find_word(const char *list, const char *word, bool begins)
 {
 	size_t n = strlen(word);
 
 	for (const char *p = list; *p;) {
 		size_t len = strcspn(p, ", \t");
 
-		if (len == n && compare(p, word, n) == 0)
-			return true;
+		if ((begins ? len > n : len == n) && strncasecmp(p, word, n) == 0)
+			return (struct slice){p, len};
 		p += len + (p[len] != '\0');
 	}
-	return false;
+	return (struct slice){0};
 }
 
-/* libwebsockets ends connections without a word where it finds something wrong with these. */
+/* A browser that offers subprotocols wants one of them in the answer. A token's is chosen only
+ * where there is no other. */
+static struct slice choose_subprotocol(const char *offered)
+{
+	struct slice s = find_word(offered, "gputel", false);
+
+	return s.p ? s : find_word(offered, BEARER_MARK, true);
+}
+
 static bool is_upgrade(const struct request *q)
 {
 	const char *version = request_header(q, "Sec-WebSocket-Version");
@@ -105,13 +115,14 @@ static bool is_upgrade(const struct request *q)
 	const char *connection = request_header(q, "Connection");
 
 	return upgrade && strcasecmp(upgrade, "websocket") == 0 && connection &&
-	       has_word(connection, "upgrade", strncasecmp) &&
+	       find_word(connection, "upgrade", false).p &&
 	       request_header(q, "Sec-WebSocket-Key") && version && strcmp(version, "13") == 0;
 }
 
 static bool is_handshake(struct request *q, struct answer *a)
 {
 	const char *protocols = request_header(q, "Sec-WebSocket-Protocol");
+	struct slice protocol = protocols ? choose_subprotocol(protocols) : (struct slice){0};
 	const char *key = request_header(q, "Sec-WebSocket-Key");
 
 	if (!is_upgrade(q)) {
@@ -120,11 +131,10 @@ static bool is_handshake(struct request *q, struct answer *a)
 		answer_problem(a, 426, "this path speaks WebSocket (RFC 6455, version 13) only");
 	} else if (!*key || strlen(key) > KEY_BYTES) {
 		answer_problem(a, 400, "Sec-WebSocket-Key is not 16 bytes in base64");
-	} else if (protocols && !has_word(protocols, "gputel", strncmp)) {
-		answer_problem(a, 400, "Sec-WebSocket-Protocol: expected \"gputel\" among them");
-	} else if (q->n_args > ARGS_OF_UPGRADE) {
-		answer_problem(a, 400, "more than %d parameters; send a subscribe command for more",
-			       ARGS_OF_UPGRADE);
+	} else if (protocols && (!protocol.p || protocol.len > SUBPROTOCOL_MAX)) {
+		answer_problem(a, 400,
+			       "Sec-WebSocket-Protocol: expected \"gputel\" or \"bearer.TOKEN\" "
+			       "among them");
 	}
 	return !a->problem;
 }
@@ -272,6 +282,27 @@ static bool parse_head(struct request *q, char *text)
 	return true;
 }
 
+static void note_handshake(struct opening *o, const struct request *q)
+{
+	const char *protocols = request_header(q, "Sec-WebSocket-Protocol");
+	const char *extensions = request_header(q, "Sec-WebSocket-Extensions");
+	struct slice s = protocols ? choose_subprotocol(protocols) : (struct slice){0};
+	struct strbuf b;
+
+	if (s.p)
+		o->subprotocol = xstrndup(s.p, s.len);
+	strbuf_init(&b, OWN_HEAD_MAX);
+	strbuf_addf(&b,
+		    "GET / HTTP/1.1\r\nHost: gputel\r\nUpgrade: websocket\r\n"
+		    "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+		    "Sec-WebSocket-Key: %s\r\n",
+		    request_header(q, "Sec-WebSocket-Key"));
+	if (o->deflate && extensions && strlen(extensions) <= EXTENSIONS_MAX)
+		strbuf_addf(&b, "Sec-WebSocket-Extensions: %s\r\n", extensions);
+	strbuf_adds(&b, "\r\n");
+	o->head = strbuf_take(&b);
+}
+
 struct opening *opening_of(struct gateway *g, struct slice head, const struct peer *peer)
 {
 	struct opening *o = xcalloc(1, sizeof(*o));
@@ -288,6 +319,8 @@ struct opening *opening_of(struct gateway *g, struct slice head, const struct pe
 	ok = ok && route_admit(&q, &a) && may_be(&q, &a) && opening_parse(o, &q, &a);
 	if (!ok && q.charged) /* it is asked again */
 		limiter_give_back(g->limiter, &q.peer, q.who);
+	if (ok)
+		note_handshake(o, &q);
 	o->peer = q.peer;
 	o->who = TAKE_PTR(q.who);
 	request_release(&q);

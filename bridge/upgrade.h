@@ -1,7 +1,11 @@
 /* Whether a request may become a WebSocket. It is asked twice: of the head that accept.c has peeked
  * at, before libwebsockets gets the connection (ws.c); and, where that said no, of the request that
  * libmicrohttpd then reads, whose answer says why (handle_websocket). So every refusal is
- * problem+json, and libwebsockets sees none. */
+ * problem+json, and libwebsockets sees none.
+ *
+ * libwebsockets does not see the head either, but one that is made here of what it needs for the
+ * handshake: it has small buffers for several headers, ends connections without a word where these
+ * do not do, and knows no subprotocol that is not in a table. */
 #ifndef GPUTEL_BRIDGE_UPGRADE_H
 #define GPUTEL_BRIDGE_UPGRADE_H
 
@@ -14,8 +18,10 @@ struct opening {
 	struct peer peer;
 	struct filter filter;
 	bool has_filter;
-	int64_t since; /* SINCE_NOW: none */
-	bool deflate;  /* permessage-deflate may be agreed on */
+	int64_t since;     /* SINCE_NOW: none */
+	bool deflate;      /* permessage-deflate may be agreed on */
+	char *head;        /* for libwebsockets */
+	char *subprotocol; /* that is agreed on; NULL: none was offered */
 };
 
 /* The head of a request, whole. NULL: it is refused. */

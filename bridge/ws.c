@@ -14,7 +14,6 @@
 
 #define TRY_AGAIN_LATER 1013 /* RFC 6455's registry; libwebsockets has no name for it */
 #define RX_BYTES        4096
-#define HEADER_BYTES    ((unsigned short)HEAD_MAX)
 #define FILES_SPARE     64
 #define LAST_WORD_S     5    /* for a client that is to hear why it is cut off */
 #define FAREWELL_MS     2000 /* for all to hear that it is over */
@@ -56,6 +55,7 @@ struct ws {
 	struct arrival *arrivals; /* under lock */
 	lws_retry_bo_t liveness;
 	/* The thread's. */
+	struct opening *adopting; /* until its connection is known */
 	struct client *clients;
 	lws_sorted_usec_list_t tick;
 };
@@ -214,17 +214,22 @@ static int on_receive(struct client *c, const void *p, size_t n)
 
 /* ---- all of them ----------------------------------------------------------------------------- */
 
+static void drop_opening(struct ws *w, struct opening *o)
+{
+	if (!o)
+		return;
+	opening_free(o);
+	__atomic_sub_fetch(&w->count, 1, __ATOMIC_SEQ_CST);
+}
+
 static void adopt(struct ws *w, struct arrival *x)
 {
-	struct lws *wsi =
-		lws_adopt_socket_vhost(x->opening->deflate ? w->deflating : w->plain, x->fd);
+	struct lws_vhost *vhost = x->opening->deflate ? w->deflating : w->plain;
+	const char *head = x->opening->head;
 
-	if (wsi) {
-		lws_set_opaque_user_data(wsi, x->opening);
-	} else { /* which has closed it */
-		opening_free(x->opening);
-		__atomic_sub_fetch(&w->count, 1, __ATOMIC_SEQ_CST);
-	}
+	w->adopting = x->opening;
+	lws_adopt_socket_vhost_readbuf(vhost, x->fd, head, strlen(head));
+	drop_opening(w, TAKE_PTR(w->adopting)); /* nothing came of it */
 	free(x);
 }
 
@@ -270,14 +275,20 @@ static void on_tick(lws_sorted_usec_list_t *sul)
 	lws_sul_schedule(w->context, 0, &w->tick, on_tick, LWS_US_PER_SEC);
 }
 
-static void on_destroyed(struct ws *w, struct lws *wsi)
+static int add_subprotocol(struct lws *wsi, struct lws_process_html_args *to)
 {
-	struct opening *o = lws_get_opaque_user_data(wsi);
+	static const unsigned char name[] = "Sec-WebSocket-Protocol:";
+	const struct opening *o = lws_get_opaque_user_data(wsi);
+	const char *s = o ? o->subprotocol : NULL;
+	unsigned char *p = (unsigned char *)to->p, *end = p + to->max_len;
 
-	if (!o)
-		return;
-	opening_free(o); /* its handshake has failed */
-	__atomic_sub_fetch(&w->count, 1, __ATOMIC_SEQ_CST);
+	if (!s)
+		return 0;
+	if (lws_add_http_header_by_name(wsi, name, (const unsigned char *)s, (int)strlen(s), &p,
+					end))
+		return -1;
+	to->p = (char *)p;
+	return 0;
 }
 
 static int on_event(struct lws *wsi, enum lws_callback_reasons why, void *user, void *in, size_t n)
@@ -288,13 +299,18 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons why, void *user, 
 	case LWS_CALLBACK_EVENT_WAIT_CANCELLED:
 		on_wake(w);
 		return 0;
+	case LWS_CALLBACK_SERVER_NEW_CLIENT_INSTANTIATED:
+		lws_set_opaque_user_data(wsi, TAKE_PTR(w->adopting));
+		return 0;
+	case LWS_CALLBACK_ADD_HEADERS:
+		return add_subprotocol(wsi, in);
 	case LWS_CALLBACK_ESTABLISHED:
 		return on_established(w, user, wsi);
 	case LWS_CALLBACK_CLOSED:
 		on_closed(w, user);
 		return 0;
 	case LWS_CALLBACK_WSI_DESTROY:
-		on_destroyed(w, wsi);
+		drop_opening(w, lws_get_opaque_user_data(wsi)); /* its handshake has failed */
 		return 0;
 	case LWS_CALLBACK_SERVER_WRITEABLE:
 		return on_writable(user);
@@ -365,7 +381,6 @@ static int make_context(struct ws *w, struct err *e)
 		.options = LWS_SERVER_OPTION_VALIDATE_UTF8 | LWS_SERVER_OPTION_EXPLICIT_VHOSTS,
 		.user = w,
 		.fd_limit_per_thread = (unsigned)w->gateway->conf->ws_max_connections + FILES_SPARE,
-		.max_http_header_data = HEADER_BYTES,
 		.retry_and_idle_policy = &w->liveness,
 	};
 	int64_t ping_s = MAX(1, w->gateway->conf->ws_ping_interval / 1000);
@@ -426,20 +441,23 @@ bool ws_has_room(struct ws *w)
 	return ws_count(w) < (size_t)w->gateway->conf->ws_max_connections;
 }
 
-static struct opening *look(struct ws *w, int fd, const struct peer *peer)
+/* The head is read only where it is not to be left for libmicrohttpd. */
+static struct opening *take_head(struct ws *w, int fd, const struct peer *peer)
 {
 	char *head = xmalloc(HEAD_MAX);
-	ssize_t n = recv(fd, head, HEAD_MAX, MSG_PEEK | MSG_DONTWAIT);
-	struct opening *o =
-		n > 0 ? opening_of(w->gateway, (struct slice){head, (size_t)n}, peer) : NULL;
+	ssize_t seen = recv(fd, head, HEAD_MAX, MSG_PEEK | MSG_DONTWAIT);
+	size_t n = seen > 0 ? head_length(head, (size_t)seen) : 0;
+	struct opening *o = n ? opening_of(w->gateway, (struct slice){head, n}, peer) : NULL;
 
+	if (o && recv(fd, head, n, MSG_DONTWAIT) != (ssize_t)n)
+		opening_free(TAKE_PTR(o)); /* it has been reset */
 	free(head);
 	return o;
 }
 
 bool ws_adopt(struct ws *w, int fd, const struct peer *peer)
 {
-	struct opening *o = look(w, fd, peer);
+	struct opening *o = take_head(w, fd, peer);
 	struct arrival *x;
 
 	if (!o)

@@ -1,8 +1,8 @@
 /* WebSockets by libwebsockets (ws.c, its one includer): one thread of its own.
  *
- * A connection comes with the head of its upgrade request unread in the socket. It has been let in
- * by then (upgrade.h), so libwebsockets only shakes hands. It adopts descriptors on its own thread
- * only (lws_adopt_socket_vhost after lws_cancel_service).
+ * A connection comes with the head of its upgrade request unread in the socket. When it is let in
+ * (upgrade.h), libwebsockets adopts it together with a head of ours, on its own thread only
+ * (lws_adopt_socket_vhost_readbuf after lws_cancel_service), and shakes hands.
  *
  * A client that takes no frames is cut off (subscriber.h); one that answers no ping, closed. */
 #ifndef GPUTEL_BRIDGE_WS_H

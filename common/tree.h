@@ -107,8 +107,9 @@ struct attr {
 	uint64_t ino;
 	enum node_type type;
 	enum node_content content;
-	bool live;        /* rows: may still grow soon (grew within 10 minutes, or not over) */
-	int64_t size;     /* exact */
+	bool live;    /* rows: may still grow soon (grew within 10 minutes, or not over) */
+	bool dated;   /* rows: known to have another mtime, in whole seconds, than ever before */
+	int64_t size; /* exact */
 	int64_t mtime_ns; /* greatest event time in it; folders: of their newest entry's */
 	int64_t ctime_ns; /* stored time of the newest commit in it */
 	int64_t revision; /* of the newest commit in it */

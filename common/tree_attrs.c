@@ -156,6 +156,7 @@ static void attr_of(enum kind_id k, const struct place *p, uint64_t ino, struct 
 	times_of(p, kinds[k].scope, a);
 	if (kinds[k].content == CONTENT_ROWS) {
 		a->live = is_live(p);
+		a->dated = p->segment->dated;
 		a->size = ROW_HEADER_LEN + p->segment->bytes;
 	}
 }

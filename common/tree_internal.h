@@ -44,10 +44,11 @@ struct chunk_rec {
 	int64_t key_ns;          /* of its key */
 	int64_t first_seq, min_ns, max_ns, stored_ns;
 	int64_t revision; /* newest commit in it */
-	uint32_t rows : 29;
+	uint32_t rows : 28;
 	uint32_t sane : 1;   /* has rows that are not ahead */
 	uint32_t waits : 1;  /* has series that the identity does not name yet: not shown */
-	uint32_t merged : 1; /* its header tells several commits */
+	uint32_t merged : 1; /* its header tells its commits */
+	uint32_t alone : 1;  /* it came by one commit */
 	uint32_t csv_bytes;
 };
 
@@ -60,6 +61,7 @@ struct segment {
 	bool listed, sane, dirty;
 	bool gap_known; /* its gap was in a list, or chunks were deleted: no list would fill it */
 	bool dropped;   /* a chunk, since it was published */
+	bool dated;     /* as in struct attr */
 	struct mono gap_since; /* 0: no gap */
 	int64_t bytes, rows, max_ns, stored_ns, revision;
 	int64_t high; /* most bytes ever shown; it is not listed while it has fewer */

@@ -213,8 +213,9 @@ static struct chunk_rec rec_of(const struct data_key *key, const struct chunk *c
 		.max_ns = c->max_ns,
 		.stored_ns = c->stored_ns,
 		.revision = c->n_commits ? c->commits[c->n_commits - 1].revision : create_rev,
-		.rows = (uint32_t)c->rows & ((1U << 29) - 1),
+		.rows = (uint32_t)c->rows & ((1U << 28) - 1),
 		.merged = c->n_commits > 0,
+		.alone = c->n_commits <= 1,
 		.csv_bytes = (uint32_t)c->csv_bytes,
 	};
 

@@ -87,10 +87,11 @@ static void add_up(struct model *m, struct segment *s)
 	uint32_t i = 0;
 
 	s->bytes = s->rows = s->max_ns = s->stored_ns = s->revision = 0;
-	s->sane = false;
+	s->sane = s->dated = false;
 	while ((rec = segment_next(s, &i, &seq))) {
 		s->bytes += rec->csv_bytes;
 		s->rows += rec->rows;
+		s->dated = rec->alone && rec->max_ns / NS_PER_SEC > s->max_ns / NS_PER_SEC;
 		s->max_ns = MAX(s->max_ns, rec->max_ns);
 		s->stored_ns = MAX(s->stored_ns, rec->stored_ns);
 		s->revision = MAX(s->revision, rec->revision);

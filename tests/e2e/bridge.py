@@ -13,12 +13,12 @@ PROBLEM = "application/problem+json"
 
 class Bridge:
     def __init__(self, system, *args, ready=True, tls=None, **env):
-        """tls: the certificate's file, which clients trust."""
+        """tls: the certificate's file, which clients trust. A variable that is None is not set."""
         self.tls = tls
+        env = {k: v for k, v in {"GATEWAY_RATE_LIMIT": "0", **env}.items() if v is not None}
         for _ in range(5):
             self.port = free_port()
-            self.process = system.start("bridge", *args, GATEWAY_PORT=self.port,
-                                        **{"GATEWAY_RATE_LIMIT": "0", **env})
+            self.process = system.start("bridge", *args, GATEWAY_PORT=self.port, **env)
             wait_until(lambda: self.listens() or not self.process.running(), 10, "the bridge listens")
             if self.process.running() or "cannot listen" not in self.process.log():
                 break

@@ -195,10 +195,13 @@ def frame(opcode, payload=b"", fin=True, mask=True, reserved=0):
     return head + bytes([length[0] | 0x80]) + length[1:] + key + bytes(b ^ key[i % 4] for i, b in enumerate(payload))
 
 
+UPGRADE = (b"GET /api/v1/ws/telemetry?host=none HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+           b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n")
+
+
 def handshake(bridge):
     s = bridge.connect()
-    s.sendall(b"GET /api/v1/ws/telemetry?host=none HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-              b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n")
+    s.sendall(UPGRADE)
     head = b""
     while b"\r\n\r\n" not in head:
         head += s.recv(1)
@@ -251,7 +254,8 @@ def test_fragments_and_pings_between_them_make_one_message(served):
     ({"Sec-WebSocket-Protocol": "chat"}, "", 400),
     ({"Connection": "close"}, "", 426),
     ({"Sec-WebSocket-Key": ""}, "", 400), ({"Sec-WebSocket-Key": "x" * 200}, "", 400),
-    ({}, "?since=yesterday", 400), ({}, "?hots=a", 400), ({}, "?" + "&".join(["host=a"] * 40), 400),
+    ({"Sec-WebSocket-Protocol": "bearer." + "x" * 2000}, "", 400),
+    ({}, "?since=yesterday", 400), ({}, "?hots=a", 400), ({}, "?" + "&".join(["host=a"] * 257), 400),
 ])
 def test_an_upgrade_that_is_refused_says_why(served, headers, path, status):
     fields = {"Host": "x", "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
@@ -264,7 +268,46 @@ def test_an_upgrade_that_is_refused_says_why(served, headers, path, status):
 
 def test_as_many_parameters_as_are_allowed_are_taken(served):
     headers = {f"X-{i}": "y" for i in range(40)}
-    Socket(served.bridge, {"host": [f"host-{i}" for i in range(32)]}, headers=headers).close()
+    Socket(served.bridge, {"host": [f"host-{i}" for i in range(250)]}, headers=headers).close()
+
+
+@pytest.mark.parametrize("offered, chosen", [
+    ((), None), (("gputel",), "gputel"), (("bearer.{}",), "bearer.{}"), (("gputel", "bearer.{}"), "gputel"),
+    (("bearer.{}", "gputel"), "gputel"), (("chat", "bearer.{}"), "bearer.{}"), (("x" * 200, "gputel"), "gputel"),
+])
+def test_one_of_the_subprotocols_that_were_offered_is_chosen(served, offered, chosen):
+    """Browsers end the connection where it is none of them."""
+    token = "gputel_" + "a" * 150
+    client = Socket(served.bridge, subprotocols=[s.format(token) for s in offered])
+    client.first("rev")
+    assert client.socket.subprotocol == (chosen and chosen.format(token))
+    client.close()
+
+
+def test_a_token_alone_is_subprotocol_enough(served, tmp_path):
+    made = served.start("bridge", "--new-token", "viewer")
+    assert made.wait(10) == 0
+    token = next(w for w in made.out().split() if w.startswith("gputel_"))
+    (tmp_path / "tokens").write_text(next(s[s.index("viewer "):] for s in made.out().splitlines() if "viewer " in s) + "\n")
+    bridge = Bridge(served, GATEWAY_TOKENS_FILE=tmp_path / "tokens")
+    for protocols, headers in ((["bearer." + token], {}), (["gputel", "bearer." + token], {}),
+                               ([], {"Authorization": "Bearer " + token})):
+        Socket(bridge, subprotocols=protocols, headers=headers).close()
+    for protocols in ([], ["gputel"], ["bearer." + token[:-1]], ["gputel", "bearer."]):
+        with pytest.raises(websockets.InvalidStatusCode) as refused:
+            Socket(bridge, subprotocols=protocols)
+        assert refused.value.status_code == 401, protocols
+    assert token not in bridge.process.log()
+
+
+def test_what_follows_the_head_at_once_is_the_first_command(served):
+    with served.bridge.connect() as s:
+        s.sendall(UPGRADE + frame(1, b'{"op":"jump"}'))
+        data = b""
+        while b"subscribe" not in data:
+            more = s.recv(4096)
+            assert more, data
+            data += more
 
 
 def test_a_refused_upgrade_is_one_request_for_the_rate_limit(system):

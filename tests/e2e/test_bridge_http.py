@@ -276,6 +276,41 @@ def test_a_token_may_be_for_some_hosts_only(system, tmp_path):
     b.stop()
 
 
+def test_sighup_reads_the_configuration_again(reference, tmp_path):
+    """Who may read, how much, and from where changes at once; of what cannot the log says so."""
+    ours, (token, line) = "https://a.example", new_token()
+    (tmp_path / "tokens").write_text(line + "\n")
+    file = tmp_path / "conf"
+    file.write_text("GATEWAY_RATE_LIMIT=0\n")
+    b = Bridge(reference.system, "--config", file, GATEWAY_RATE_LIMIT=None)
+
+    def reload(text, until):
+        file.write_text(text)
+        b.process.send(signal.SIGHUP)
+        wait_until(until, 10, text)
+
+    def asks(**headers):
+        return b.get("/api/v1/hosts", headers=headers)
+    reload("GATEWAY_RATE_LIMIT=1/s:3\n", lambda: "RateLimit" in asks().headers)
+    wait_until(lambda: asks().status_code == 429, 10, "too many")
+    reload(f"GATEWAY_RATE_LIMIT=0\nGATEWAY_CORS_ORIGINS={ours}\n",
+           lambda: asks(Origin=ours).headers.get("Access-Control-Allow-Origin") == ours)
+    assert asks().status_code == 200
+    reload(f"GATEWAY_RATE_LIMIT=0\nGATEWAY_TOKENS_FILE={tmp_path / 'tokens'}\nWS_MAX_CONNECTIONS=7\n",
+           lambda: asks().status_code == 401)
+    assert asks(Origin=ours, **bearer(token)).status_code == 200
+    assert "Access-Control-Allow-Origin" not in asks(Origin=ours, **bearer(token)).headers
+    assert re.search("WS_MAX_CONNECTIONS changed .*; a restart is needed for it", b.process.log())
+    reload("GATEWAY_RATE_LIMIT=0\nGATEWAY_TRUSTED_PROXIES=somewhere\n",
+           lambda: "configuration not reloaded: 1 fault" in b.process.log())
+    assert asks().status_code == 401, "what was in force stays so"
+    reload("GATEWAY_RATE_LIMIT=1/s:2\nGATEWAY_TRUSTED_PROXIES=127.0.0.1\n",
+           lambda: asks(Forwarded="for=192.0.2.1").status_code == 429)
+    assert asks(Forwarded="for=192.0.2.2").status_code == 200
+    assert b.process.log().count("everybody on this machine may read") == 2, "it says that it has opened"
+    b.stop()
+
+
 @pytest.mark.parametrize("text", ["name", "name abc", "na/me " + "0" * 64, "name " + "0" * 64 + " write=x", "a " + "0" * 64 + " read=x y"])
 def test_a_malformed_file_of_tokens_ends_the_start(system, tmp_path, text):
     file = tmp_path / "tokens"

@@ -297,6 +297,30 @@ def test_listings_say_what_there_is(stored):
     assert is_problem(stored.get("/api/v1/gpus/nobody"), 404)
 
 
+def test_every_json_list_comes_in_pages(system, tmp_path):
+    """Of 100 where no limit is given; Link and next_cursor lead on; tables are whole."""
+    system.collector()
+    system.stream("--csv", write_csv(tmp_path / "many.csv", fleet(120, hosts=120, gpus=1, metrics=1)), "--wait")
+    bridge = Bridge(system)
+    for path in ("/api/v1/gpus", "/api/v1/hosts", "/api/v1/gpus/0", "/api/v1/telemetry/latest"):
+        first = bridge.get(path)
+        page = first.json()
+        assert (page["count"], len(page["data"]), page["has_more"]) == (100, 100, True), path
+        link = re.fullmatch(r'<(/.*)>; rel="next"', first.headers["Link"])[1]
+        second = bridge.json(link)
+        assert (second["count"], second["has_more"]) == (20, False) and "next_cursor" not in second, path
+        names = [r["hostname"] for r in page["data"] + second["data"]]
+        assert names == [f"node-{h:03d}" for h in range(120)], path
+        assert [r["hostname"] for r in bridge.json(path, params={"limit": 1000})["data"]] == names, path
+        assert [r["hostname"] for r in bridge.pages(path, limit=7)] == names, path
+        for limit in ("0", "1001", "-1", "1.0", "", "all"):
+            assert is_problem(bridge.get(path, params={"limit": limit}), 400), (path, limit)
+    assert bridge.json("/api/v1/hosts/node-007/gpus")["count"] == 1
+    for kind in ("csv", "ndjson"):
+        table = bridge.get("/api/v1/telemetry/latest", params={"format": kind}).text
+        assert table.count("\n") == 120 + (kind == "csv"), kind
+
+
 def test_latest_values_are_those_of_the_tree(stored):
     latest = stored.json("/api/v1/telemetry/latest")["data"]
     assert len(latest) == 40

@@ -95,6 +95,10 @@ def test_with_tokens_it_asks_for_one_and_shows_nothing_before(system, tmp_path):
         browser.until("document.querySelectorAll('.tile').length == 12")
         browser.value("location.hash = '#host-0/0'")
         browser.until("document.getElementById('link').textContent == 'live'")
+        alone = browser.value("new Promise(done => { const s = new WebSocket(location.origin.replace('http', 'ws') + "
+                              f"'/api/v1/ws/telemetry', ['bearer.{token}']); "
+                              "s.onmessage = () => done(s.protocol); s.onclose = () => done(null); })")
+        assert alone == f"bearer.{token}"
     finally:
         browser.close()
 
