@@ -3,17 +3,24 @@
 # make FAILPOINTS=1 ...     the same with failpoints (common/failpoint.h), in build/failpoints/bin
 # make fuzz [FUZZ_TIME=60]  every fuzzer (needs clang)
 # make bench-bridge          requests, files and events of the bridge, beside peers
+# make install [PREFIX=/usr/local] [DESTDIR=] | uninstall | deb
 # make bench-columns CSV=FILE  what the chunk format takes and costs on its rows
 # make generated            examples/gputel.conf anew, after common/conf_table.c
 # make test | check | run   see README.md
 
 PROGRAMS := streamer collector fs bridge
-PACKAGES := gcc make pkg-config libfuse3-dev fuse3 libcurl4-openssl-dev \
-	libsodium-dev libzstd-dev libmicrohttpd-dev libwebsockets-dev libssl-dev zlib1g-dev libjs-chart.js \
+# What builds, what tests, what `make deb` wants besides.
+LIBRARIES := libfuse3-dev libcurl4-openssl-dev libsodium-dev libzstd-dev libmicrohttpd-dev \
+	libwebsockets-dev libssl-dev zlib1g-dev libjs-chart.js
+PACKAGES := gcc make pkg-config $(LIBRARIES) fuse3 \
 	etcd-server etcd-client python3 python3-pytest \
 	python3-hypothesis python3-requests python3-websockets chromium-headless-shell inotify-tools rsync procps psmisc iproute2 strace \
-	file lsof git less busybox openssl groff-base
+	file lsof git less busybox openssl groff-base man-db
+DEB_PACKAGES := build-essential debhelper dpkg-dev fakeroot lintian
 PYTHON   := /usr/bin/python3
+
+# Of a tag v1.2.3, with what was committed since; without one, what comes first.
+VERSION ?= $(or $(patsubst v%,%,$(shell git describe --tags --match 'v[0-9]*' 2>/dev/null)),0.1.0)
 
 SAN     ?=
 B       := build/$(or $(SAN),$(if $(FAILPOINTS),failpoints,release))
@@ -64,9 +71,12 @@ SOURCES := $(B)/sources
 ifneq ($(MAKECMDGOALS),clean)
 $(call stamp,$(FLAGS),$(CC) $(CFLAGS) $(LDFLAGS))
 $(call stamp,$(SOURCES),$(ALL_OBJ))
+$(call stamp,$(B)/version,$(VERSION))
 endif
 
 $(B)/fs/%.o: EXTRA = $(call pkg,--cflags fuse3)
+$(B)/common/conf.o: EXTRA = -DGPUTEL_VERSION='"$(VERSION)"'
+$(B)/common/conf.o: $(B)/version
 
 # What the bridge's page is made of is assembled into it.
 CHARTJS := /usr/share/javascript/chart.js
@@ -210,6 +220,85 @@ run: deps
 # What is made of the table of variables and kept here for people to read; tests compare it.
 generated: collector
 	@$(BIN)/gputel-collector --print-config=sample >examples/gputel.conf
+
+# ---- installing --------------------------------------------------------------------------------
+
+PREFIX     ?= /usr/local
+SYSCONFDIR ?= $(if $(filter /usr,$(PREFIX)),/etc,$(PREFIX)/etc)
+UNITDIR    ?= $(PREFIX)/lib/systemd/system
+SHARE       = $(PREFIX)/share
+SECTION_1  := $(PROGRAMS:%=gputel-%.1)
+UNITS_OF   := $(PROGRAMS:%=gputel-%.service)
+COMPLETIONS = $(PROGRAMS:%=$(SHARE)/bash-completion/completions/gputel-%)
+
+# What `make uninstall` removes; configuration stays.
+INSTALLED = $(PROGRAMS:%=$(PREFIX)/bin/gputel-%) $(PREFIX)/sbin/mount.gputel \
+	$(SECTION_1:%=$(SHARE)/man/man1/%) $(SHARE)/man/man5/gputel.5 $(SHARE)/man/man8/mount.gputel.8 \
+	$(UNITS_OF:%=$(UNITDIR)/%) $(PREFIX)/lib/sysusers.d/gputel.conf $(PREFIX)/lib/tmpfiles.d/gputel.conf \
+	$(COMPLETIONS) $(SHARE)/doc/gputel/README.md $(SHARE)/doc/gputel/gputel.conf
+
+places = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@SYSCONFDIR@|$(SYSCONFDIR)|g' \
+	-e 's|/usr/bin/gputel|$(PREFIX)/bin/gputel|g' -e 's,/etc/\(gputel\|default\)/,$(SYSCONFDIR)/\1/,g'
+
+# Sections that the programs write themselves stand where a page says so.
+$(B)/man/gputel-%.1: $(BIN)/gputel-%
+	@mkdir -p $(@D)
+	@$< --print-config=man >$@.options
+	@sed -e '/^@OPTIONS@$$/{r $@.options' -e 'd}' $*/gputel-$*.1 | $(places) >$@
+$(foreach p,$(PROGRAMS),$(eval $(B)/man/gputel-$(p).1: $(p)/gputel-$(p).1))
+
+$(B)/man/gputel.5: fs/gputel.5
+	@mkdir -p $(@D)
+	@$(places) $< >$@
+
+man: $(SECTION_1:%=$(B)/man/%) $(B)/man/gputel.5
+
+put  = install -D -m 644 $(1) "$(DESTDIR)$(2)"
+# What somebody may have changed.
+keep = test -e "$(DESTDIR)$(2)" || install -D -m $(3) $(1) "$(DESTDIR)$(2)"
+made = install -d "$(DESTDIR)$(dir $(2))" && $(places) $(1) >"$(DESTDIR)$(2)"
+
+install: all man
+	@set -e; \
+	for p in $(PROGRAMS); do \
+		install -D -m 755 $(BIN)/gputel-$$p "$(DESTDIR)$(PREFIX)/bin/gputel-$$p"; \
+		$(call put,$(B)/man/gputel-$$p.1,$(SHARE)/man/man1/gputel-$$p.1); \
+		$(call made,$$p/gputel-$$p.service,$(UNITDIR)/gputel-$$p.service); \
+		$(call put,examples/completion.bash,$(SHARE)/bash-completion/completions/gputel-$$p); \
+	done; \
+	install -d "$(DESTDIR)$(PREFIX)/sbin" "$(DESTDIR)$(SHARE)/man/man8"; \
+	ln -sf ../bin/gputel-fs "$(DESTDIR)$(PREFIX)/sbin/mount.gputel"; \
+	ln -sf ../man1/gputel-fs.1 "$(DESTDIR)$(SHARE)/man/man8/mount.gputel.8"; \
+	$(call put,$(B)/man/gputel.5,$(SHARE)/man/man5/gputel.5); \
+	$(call put,examples/debian/gputel.sysusers,$(PREFIX)/lib/sysusers.d/gputel.conf); \
+	$(call put,fs/gputel.tmpfiles,$(PREFIX)/lib/tmpfiles.d/gputel.conf); \
+	$(call put,README.md,$(SHARE)/doc/gputel/README.md); \
+	$(call put,examples/gputel.conf,$(SHARE)/doc/gputel/gputel.conf); \
+	$(call keep,examples/gputel.conf,$(SYSCONFDIR)/gputel/gputel.conf,640); \
+	$(call keep,streamer/gputel-streamer.default,$(SYSCONFDIR)/default/gputel-streamer,644)
+
+uninstall:
+	rm -f $(INSTALLED:%='$(DESTDIR)%')
+	@rmdir '$(DESTDIR)$(SHARE)/doc/gputel' 2>/dev/null || true
+
+# A binary package of what is committed, in build/deb.
+DEB_VERSION = $(subst -,+,$(VERSION))
+DEB_TREE    = build/deb/gputel-$(DEB_VERSION)
+empty :=
+comma := ,
+
+deb: PACKAGES += $(DEB_PACKAGES)
+deb: deps
+	@rm -rf build/deb && mkdir -p $(DEB_TREE)
+	@git archive HEAD | tar -x -C $(DEB_TREE)
+	@cp -r $(DEB_TREE)/examples/debian $(DEB_TREE)/debian
+	@sed -i 's/@LIBRARIES@/$(subst $(empty) ,$(comma) ,$(LIBRARIES))/' $(DEB_TREE)/debian/control
+	@printf 'gputel (%s) unstable; urgency=medium\n\n  * Built from %s.\n\n -- %s  %s\n' \
+		'$(DEB_VERSION)' "$$(git describe --always --tags)" \
+		"$$(sed -n 's/^Maintainer: //p' examples/debian/control)" \
+		"$$(git log -1 --format=%cD)" >$(DEB_TREE)/debian/changelog
+	@cd $(DEB_TREE) && VERSION='$(VERSION)' dpkg-buildpackage -b -us -uc -j$$(nproc)
+	@ls build/deb/*.deb
 
 clean:
 	rm -rf build bin

@@ -12,7 +12,7 @@
 #include "log.h"
 #include "strbuf.h"
 
-const char gputel_version[] = "0.1.0";
+const char gputel_version[] = GPUTEL_VERSION; /* of the Makefile */
 
 #define VARS_MAX 128
 
