@@ -76,6 +76,7 @@ int extents_list(struct extents *l, struct tree *t, int64_t after, int64_t *upto
 		qsort(l->list, l->n, sizeof(*l->list), by_revision);
 	l->after = after;
 	l->upto = *upto;
+	l->patience_ms = QUERY_PATIENCE_MS;
 	return r;
 }
 
@@ -107,17 +108,20 @@ static struct event *floor_event(struct extents *l)
 }
 
 /* -ENOENT and -ESTALE: retention was faster. */
-static int read_extent(const struct extents *l, struct tree *t, const struct gpu_extent *g,
+static int read_extent(struct extents *l, struct tree *t, const struct gpu_extent *g,
 		       struct reading *to)
 {
 	const char *gpu = l->gpus[g->gpu].gpu;
 	int r;
 
 	to->host = l->gpus[g->gpu].host;
-	r = query_extent_rows(t, to->host, gpu, &g->x, on_row, to);
-	if (r == -EBADMSG) {
-		log_warn("feed: rows of %s/%s of revision %lld are damaged", to->host, gpu,
-			 (long long)g->x.revision);
+	r = query_extent_rows(t, to->host, gpu, &g->x, l->patience_ms, on_row, to);
+	if (r == -ENODATA)
+		l->patience_ms = 0;
+	if (r == -EBADMSG || r == -ENODATA) {
+		log_warn("feed: rows of %s/%s of revision %lld are %s", to->host, gpu,
+			 (long long)g->x.revision,
+			 r == -ENODATA ? "not in the store any more" : "damaged");
 		event_set_gap(to->event, g->x.revision - 1);
 		r = 0;
 	}

@@ -67,9 +67,15 @@ struct extent {
 int query_extents(struct tree *t, const char *host, const char *gpu, int64_t after, int64_t upto,
 		  struct extent **ret, size_t *ret_n, int64_t *ret_floor) must_check;
 
+/* So long it may take to hear of a merge that has taken a chunk away. */
+#define QUERY_PATIENCE_MS 2000
+
 /* Calls fn for each row of the extent in order of position until it returns non-zero, which is
- * passed on. -ESTALE: dropped meanwhile; -EBADMSG: damaged, now and later. */
+ * passed on. -ESTALE: dropped meanwhile; -EBADMSG: damaged, now and later; -ENODATA: a chunk is not
+ * in the store, and within patience_ms nothing was heard of what has become of it; another error:
+ * not to be had now. */
 int query_extent_rows(struct tree *t, const char *host, const char *gpu, const struct extent *x,
+		      int64_t patience_ms,
 		      int (*fn)(const struct identity *id, const struct query_row *row, void *arg),
 		      void *arg) must_check;
 

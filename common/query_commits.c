@@ -328,6 +328,7 @@ static int read_parts(struct reading *rd, bool *ret_gone)
 }
 
 int query_extent_rows(struct tree *t, const char *host, const char *gpu, const struct extent *x,
+		      int64_t patience_ms,
 		      int (*fn)(const struct identity *id, const struct query_row *row, void *arg),
 		      void *arg)
 {
@@ -341,20 +342,22 @@ int query_extent_rows(struct tree *t, const char *host, const char *gpu, const s
 		.fn = fn,
 		.arg = arg,
 	};
-	uint64_t commits = 0;
-	bool gone = true;
-	int r = 0;
+	struct mono until = mono_in_ms(patience_ms);
+	uint64_t commits;
+	bool gone;
+	int r;
 
-	for (int tries = 0; gone && tries < MERGED_TRIES; tries++) {
-		if (tries)
-			tree_wait_commit(t, commits, MERGED_MS);
+	for (;;) {
 		commits = tree_commits(t); /* before the look */
+		gone = false;
 		r = plan_rows(&rd);
-		if (r)
+		if (!r)
+			r = read_parts(&rd, &gone);
+		if (!gone || !mono_ms_until(until))
 			break;
-		r = read_parts(&rd, &gone);
+		tree_wait_commit(t, commits, MIN(mono_ms_until(until), MERGED_MS));
 	}
 	ident_unref(rd.ident);
 	free(rd.parts.list);
-	return gone && r == -ENOENT ? -EIO : r;
+	return gone ? -ENODATA : r;
 }

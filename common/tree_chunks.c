@@ -63,7 +63,7 @@ int chunk_read(const struct chunk_at *at, struct text **ret_value, struct chunk 
 	if (!r)
 		r = chunk_decode((struct slice){(*ret_value)->s, (*ret_value)->len}, ret, NULL);
 	if (!r && ret->rows != at->rec->rows)
-		r = -EIO;
+		r = -EBADMSG;
 	if (!r)
 		r = read_body(at, ret, ret_rows);
 	return outcome(r);

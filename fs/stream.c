@@ -150,8 +150,9 @@ static int fill_extent(struct stream *st, const struct extent *x, struct strbuf 
 		struct filling f = {st, &rest, out};
 
 		note_dropped(st, out);
-		r = query_extent_rows(st->streams->tree, st->host, st->gpu, &rest, on_row, &f);
-		if (r == -ESTALE) {
+		r = query_extent_rows(st->streams->tree, st->host, st->gpu, &rest,
+				      QUERY_PATIENCE_MS, on_row, &f);
+		if (r == -ESTALE || r == -ENODATA) {
 			st->dropped += (uint64_t)(end - rest_of(x, &st->at).first_seq);
 			st->at = position_of(x, end);
 			r = 0;

@@ -1,6 +1,7 @@
 """Rows as they are committed: each subscriber gets each row that it wants once, in order, over WebSocket and
 server-sent events, and one that does not read costs the others nothing."""
 import json
+import random
 import socket
 import threading
 import time
@@ -123,6 +124,25 @@ def test_since_of_a_second_subscription_leaves_out_what_the_first_has_had(served
     publish(served, tmp_path / "b.csv", numbered(100, 1))
     wait_until(lambda: "100" in client.values(), 20, "a new row")
     assert client.values() == [str(i) for i in range(101)]
+    client.close()
+
+
+def test_rows_that_etcd_has_lost_are_a_gap_and_hold_nothing_up(system, tmp_path):
+    system.collector()
+    noise = random.Random(1)
+    publish(system, tmp_path / "a.csv", [row(i, value=noise.random(), host=h) for h in ("host-1", "host-2") for i in range(3000)])
+    lost = [k for k in system.keys("/telemetry/body/") if "/host-1/" in k]
+    assert lost and any("/host-2/" in k for k in system.keys("/telemetry/body/"))
+    for key in lost:
+        system.etcd.delete(system.prefix + key)
+    bridge = Bridge(system)
+    client = Socket(bridge, {"since": "0"})
+    gap = client.first("gap")["gap"]
+    assert gap["from"] < gap["to"]
+    wait_until(lambda: sum(r["hostname"] == "host-2" for r in client.rows()) == 3000, 20, "all of the other host")
+    publish(system, tmp_path / "b.csv", [row(5000, value=1, host="host-1")])
+    wait_until(lambda: client.rows()[-1]["hostname"] == "host-1", 20, "what comes then")
+    assert "host-1/0 of revision" in bridge.process.log()
     client.close()
 
 

@@ -19,7 +19,7 @@
 struct tree {
 	pthread_mutex_t lock;
 	int64_t revision;
-	int64_t floor, damaged;
+	int64_t floor, damaged, gone;
 	int error; /* of reading rows, while it is not 0 */
 	void (*fn)(int64_t revision, const struct change *c, size_t n, void *arg);
 	void *arg;
@@ -145,6 +145,7 @@ int query_extents(struct tree *t, const char *host, const char *gpu, int64_t aft
 }
 
 int query_extent_rows(struct tree *t, const char *host, const char *gpu, const struct extent *x,
+		      int64_t patience_ms,
 		      int (*fn)(const struct identity *id, const struct query_row *row, void *arg),
 		      void *arg)
 {
@@ -152,7 +153,9 @@ int query_extent_rows(struct tree *t, const char *host, const char *gpu, const s
 	int g = find_gpu(host, gpu), r;
 
 	pthread_mutex_lock(&t->lock);
-	r = x->revision == t->damaged && g < 2 ? -EBADMSG : t->error;
+	r = x->revision == t->damaged && g < 2 ? -EBADMSG
+	    : x->revision == t->gone && g < 2  ? -ENODATA
+					       : t->error;
 	pthread_mutex_unlock(&t->lock);
 	for (uint32_t i = 0; i < x->rows && !r; i++) {
 		struct query_row row = {.series = &series, .attribution = &nobody};
@@ -622,12 +625,12 @@ TEST(what_is_no_longer_told_apart_is_a_gap)
 	end(f);
 }
 
-TEST(damaged_rows_are_a_gap_and_the_rest_goes_on)
+static void check_gap(int64_t *what)
 {
 	struct feed *f = begin_feed(50);
 	struct client r;
 
-	tree.damaged = 60;
+	*what = 60;
 	begin_client(&r, f, 100);
 	subscribe(&r, "", NULL, SINCE_NOW);
 	commit(50);
@@ -637,6 +640,16 @@ TEST(damaged_rows_are_a_gap_and_the_rest_goes_on)
 	CHECK_EQ_INT(r.last, 100);
 	end_client(&r);
 	end(f);
+}
+
+TEST(damaged_rows_are_a_gap_and_the_rest_goes_on)
+{
+	check_gap(&tree.damaged);
+}
+
+TEST(rows_that_are_gone_for_good_are_a_gap_and_the_rest_goes_on)
+{
+	check_gap(&tree.gone);
 }
 
 TEST(rows_that_are_not_to_be_had_come_later)

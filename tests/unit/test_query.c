@@ -9,8 +9,9 @@
 #include <stdio.h>
 #include <time.h>
 
-#define HOST "h1"
-#define END  INT64_MAX
+#define PATIENCE_MS 50
+#define HOST        "h1"
+#define END         INT64_MAX
 
 /* ---- what a query gives, as text: "time/position metric value revision" lines ------------------
  */
@@ -624,7 +625,9 @@ static void check_extents(struct fixture *x, int64_t after, int64_t upto, int64_
 		strbuf_addf(&out, "%lld: %lld, %lld + %u\n", (long long)list[i].revision,
 			    (long long)((list[i].segment_ns - T0) / HOUR),
 			    (long long)list[i].first_seq, list[i].rows);
-		CHECK_EQ_INT(query_extent_rows(x->t, HOST, "0", &list[i], add_extent_row, &out), 0);
+		CHECK_EQ_INT(query_extent_rows(x->t, HOST, "0", &list[i], PATIENCE_MS,
+					       add_extent_row, &out),
+			     0);
 	}
 	CHECK_EQ_STR(out.s, want);
 	free(list);
@@ -685,17 +688,22 @@ TEST(an_extent_is_read_across_chunks_and_from_within_one)
 	strbuf_init(&out, 1 << 20);
 	for (int merges = 0; merges < 2; merges++) {
 		strbuf_reset(&out);
-		CHECK_EQ_INT(query_extent_rows(x.t, HOST, "0", &x1, add_extent_row, &out), 0);
+		CHECK_EQ_INT(
+			query_extent_rows(x.t, HOST, "0", &x1, PATIENCE_MS, add_extent_row, &out),
+			0);
 		CHECK_EQ_STR(out.s, "1/1 " TEMP " 41 9\n1/2 " UTIL " 87 9\n1/3 " TEMP " 41 9\n");
 		if (!merges)
 			merge(&x, parts, 2);
 	}
 	x1.rows = 30;
-	CHECK_EQ_INT(query_extent_rows(x.t, HOST, "0", &x1, add_extent_row, &out), -ESTALE);
+	CHECK_EQ_INT(query_extent_rows(x.t, HOST, "0", &x1, PATIENCE_MS, add_extent_row, &out),
+		     -ESTALE);
 	x1.incarnation++;
 	x1.rows = 3;
-	CHECK_EQ_INT(query_extent_rows(x.t, HOST, "0", &x1, add_extent_row, &out), -ESTALE);
-	CHECK_EQ_INT(query_extent_rows(x.t, HOST, "9", &x1, add_extent_row, &out), -ESTALE);
+	CHECK_EQ_INT(query_extent_rows(x.t, HOST, "0", &x1, PATIENCE_MS, add_extent_row, &out),
+		     -ESTALE);
+	CHECK_EQ_INT(query_extent_rows(x.t, HOST, "9", &x1, PATIENCE_MS, add_extent_row, &out),
+		     -ESTALE);
 	strbuf_release(&out);
 	end(&x);
 }
@@ -731,7 +739,7 @@ TEST(chunks_may_be_merged_while_an_extent_is_read)
 	x1.incarnation = parts[0]->incarnation;
 	m = (struct merging){&x, parts, {0}};
 	strbuf_init(&m.out, 1 << 20);
-	CHECK_EQ_INT(query_extent_rows(x.t, HOST, "0", &x1, merge_at_first, &m), 0);
+	CHECK_EQ_INT(query_extent_rows(x.t, HOST, "0", &x1, PATIENCE_MS, merge_at_first, &m), 0);
 	CHECK_EQ_STR(m.out.s, "1/0 " UTIL " 87 9\n1/1 " TEMP " 41 9\n2/2 " UTIL " 90 9\n2/3 " TEMP
 			      " 42.5 9\n3/4 " UTIL " 91 9\n");
 	strbuf_release(&m.out);
@@ -751,10 +759,31 @@ TEST(damaged_rows_are_told_from_rows_that_are_not_to_be_had)
 	feed_put(x.t, c, false);
 	commit(&x);
 	x.store.fail = -ETIMEDOUT;
-	CHECK_EQ_INT(query_extent_rows(x.t, HOST, "0", &x1, add_extent_row, NULL), -EIO);
+	CHECK_EQ_INT(query_extent_rows(x.t, HOST, "0", &x1, PATIENCE_MS, add_extent_row, NULL),
+		     -EIO);
 	x.store.fail = 0;
 	c->value.s[c->value.len - 1] ^= 1;
-	CHECK_EQ_INT(query_extent_rows(x.t, HOST, "0", &x1, add_extent_row, NULL), -EBADMSG);
+	CHECK_EQ_INT(query_extent_rows(x.t, HOST, "0", &x1, PATIENCE_MS, add_extent_row, NULL),
+		     -EBADMSG);
+	end(&x);
+}
+
+TEST(rows_that_the_store_has_lost_are_told_from_rows_that_are_not_to_be_had)
+{
+	struct extent x1 = {.revision = 11, .segment_ns = T0, .rows = 2};
+	struct feed_chunk *c;
+	struct fixture x;
+
+	begin(&x);
+	c = chunk(&x, T0, 0, two, 2);
+	x1.incarnation = c->incarnation;
+	feed_put_identity(x.t, x.f, x.rev);
+	feed_put(x.t, c, false);
+	commit(&x);
+	feed_forget(&x.store, c);
+	CHECK_EQ_INT(query_extent_rows(x.t, HOST, "0", &x1, PATIENCE_MS, add_extent_row, NULL),
+		     -ENODATA);
+	CHECK_EQ_INT(query_extent_rows(x.t, HOST, "0", &x1, 0, add_extent_row, NULL), -ENODATA);
 	end(&x);
 }
 
