@@ -243,6 +243,7 @@ static void exchange_options(struct exchange *x, struct curl_slist *headers, int
 	}
 	curl_easy_setopt(c, CURLOPT_URL, q->url);
 	curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
+	curl_easy_setopt(c, CURLOPT_ACCEPT_ENCODING, q->compressed ? "gzip" : NULL);
 	curl_easy_setopt(
 		c, CURLOPT_CONNECTTIMEOUT_MS,
 		(long)(q->dial_timeout_ms ? q->dial_timeout_ms : x->http->dial_timeout_ms));

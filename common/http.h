@@ -29,7 +29,8 @@ struct http_request {
 	size_t body_len;
 	int timeout_ms; /* for the whole exchange; of a stream: until its headers, 0 after that */
 	int dial_timeout_ms; /* in place of http_conf's, or 0 */
-	bool h2;             /* HTTP/2, on http:// without asking first */
+	bool compressed; /* the answer may come as gzip; it is handed out without, and bounded so */
+	bool h2;         /* HTTP/2, on http:// without asking first */
 	/* Told each header and each trailer of the answer; or NULL. */
 	void (*on_header)(struct slice name, struct slice value, void *arg);
 	void *header_arg;

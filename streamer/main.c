@@ -1,4 +1,5 @@
 /* gputel-streamer: options, wiring and the wait for the end. */
+#include "agent.h"
 #include "clock.h"
 #include "conf.h"
 #include "daemon.h"
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+enum { INTERVAL_MIN_MS = 100, INTERVAL_MAX_MS = 3600 * 1000, SCRAPE_INTERVAL_MS = 15 * 1000 };
 enum { SOURCES_MAX = 64, EXIT_RUNTIME = 1, EXIT_USAGE = 2, EXIT_CUT_SHORT = 3 };
 
 struct source {
@@ -32,6 +34,9 @@ struct streamer {
 	int64_t wait_ms;    /* -1: as long as it takes */
 	const char *host, *map_path;
 	struct column_map map;
+	const char *urls[SCRAPE_TARGETS_MAX];
+	size_t n_urls;
+	int64_t scrape_ms; /* 0: not given */
 
 	struct etcd *etcd;
 	struct throttle *throttle;
@@ -40,6 +45,11 @@ struct streamer {
 	_Atomic size_t ended;
 	_Atomic bool gave_up; /* the drain's deadline has passed */
 };
+
+static bool is_live(const struct streamer *s)
+{
+	return s->n_urls;
+}
 
 /* ---- options --------------------------------------------------------------------------------- */
 
@@ -121,6 +131,35 @@ static int set_map(const char *value, void *arg, struct err *e)
 	return 0;
 }
 
+static int parse_interval(const char *name, const char *value, int64_t *ret_ms, struct err *e)
+{
+	int64_t ms;
+
+	if (parse_duration_ms(slice_str(value), &ms) || ms < INTERVAL_MIN_MS ||
+	    ms > INTERVAL_MAX_MS)
+		return err_set(e, -EINVAL, "%s: \"%s\" is not an interval (expected 100ms to 1h)",
+			       name, value);
+	*ret_ms = ms;
+	return 0;
+}
+
+static int set_scrape(const char *value, void *arg, struct err *e)
+{
+	struct streamer *s = arg;
+
+	if (s->n_urls == SCRAPE_TARGETS_MAX)
+		return err_set(e, -E2BIG, "--scrape: at most %d exporters", SCRAPE_TARGETS_MAX);
+	if (scrape_check_url(value, e))
+		return err_prefix(e, -EINVAL, "--scrape");
+	s->urls[s->n_urls++] = value;
+	return 0;
+}
+
+static int set_scrape_interval(const char *value, void *arg, struct err *e)
+{
+	return parse_interval("--scrape-interval", value, &((struct streamer *)arg)->scrape_ms, e);
+}
+
 static const struct conf_option options[] = {
 	{"csv", 0, "FILE",
 	 "rows to publish, in the long form or a wide one (a sample for each metric's column); - "
@@ -134,9 +173,15 @@ static const struct conf_option options[] = {
 	{"time", 0, "source|now", "time of the rows: their own, or the present", set_time},
 	{"wait", 0, "[=DURATION]", "return when all that was published is stored", set_wait},
 	{"again", 0, NULL, "publish files once more that were published before", set_again},
-	{"host", 0, "NAME", "host name of all rows, for files without one", set_host},
+	{"host", 0, "NAME", "host name of all rows, for files and exporters without one", set_host},
 	{"map", 0, "FILE", "what the columns of the files are (README, Files of other programs)",
 	 set_map},
+	{"scrape", 0, "URL",
+	 "publish what an exporter shows (dcgm-exporter, nvidia_gpu_exporter), again and again; "
+	 "repeatable",
+	 set_scrape},
+	{"scrape-interval", 0, "DURATION", "how often: 100ms to 1h (default 15s)",
+	 set_scrape_interval},
 };
 
 static int check(const struct conf *c, void *arg, struct err *e)
@@ -146,6 +191,11 @@ static int check(const struct conf *c, void *arg, struct err *e)
 
 	for (size_t i = 0; i < s->n; i++)
 		pipes += !strcmp(s->paths[i], "-");
+	if (is_live(s) && (s->n || s->loop || s->again || s->wait || s->time_given || s->rate > 0 ||
+			   s->speed > 0 || s->map_path))
+		return err_set(e, -EINVAL, "--scrape goes with --scrape-interval and --host only");
+	if (s->scrape_ms && !s->n_urls)
+		return err_set(e, -EINVAL, "--scrape-interval: there is no --scrape");
 	if (pipes > 1)
 		return err_set(e, -EINVAL, "--csv -: standard input can be read once only");
 	if (pipes && s->loop)
@@ -178,25 +228,38 @@ static void accepted(const struct message *m, void *arg)
 		wait_list_add(s->waiting, m->ulid);
 }
 
-static struct feed_conf feed_conf(struct streamer *s, const char *path)
+static struct publisher_conf publisher_conf(const struct streamer *s)
 {
 	const struct conf *c = &s->conf;
+
+	return (struct publisher_conf){
+		.etcd = s->etcd,
+		.streamer_id = c->streamer_id,
+		.batch_size = c->streamer_batch_size,
+		.mq_batch_size = c->mq_batch_size,
+		.session_ttl_s = MAX(c->mq_processing_timeout / 1000, 2),
+		.dedup_ttl_s = MAX(c->mq_dedup_ttl / 1000, 1),
+		.message_ttl_ms = c->mq_message_ttl,
+	};
+}
+
+static struct slice forced_host(const struct streamer *s)
+{
+	return s->host ? slice_str(s->host) : (struct slice){0};
+}
+
+static struct feed_conf feed_conf(struct streamer *s, const char *path)
+{
 	struct feed_conf f = {
-		.publisher = {.etcd = s->etcd,
-			      .streamer_id = c->streamer_id,
-			      .batch_size = c->streamer_batch_size,
-			      .mq_batch_size = c->mq_batch_size,
-			      .session_ttl_s = MAX(c->mq_processing_timeout / 1000, 2),
-			      .dedup_ttl_s = MAX(c->mq_dedup_ttl / 1000, 1),
-			      .message_ttl_ms = c->mq_message_ttl},
+		.publisher = publisher_conf(s),
 		.path = path,
 		.loop = s->loop,
 		.again = s->again,
 		.time_now = s->time_given ? s->time_now : s->loop,
-		.host = s->host ? slice_str(s->host) : (struct slice){0},
+		.host = forced_host(s),
 		.map = s->map_path ? &s->map : NULL,
-		.flush_ms = c->streamer_flush_interval,
-		.buffer_bytes = (size_t)c->streamer_buffer,
+		.flush_ms = s->conf.streamer_flush_interval,
+		.buffer_bytes = (size_t)s->conf.streamer_buffer,
 		.admit = admit,
 		.rate = rate,
 		.accepted = accepted,
@@ -213,13 +276,40 @@ static struct feed_conf feed_conf(struct streamer *s, const char *path)
 	return f;
 }
 
+static int run_live(struct streamer *s, struct feed_stats *stats, struct err *e)
+{
+	const struct agent_conf conf = {
+		.live = {.publisher = publisher_conf(s),
+			 .name = "live",
+			 .flush_ms = s->conf.streamer_flush_interval,
+			 .buffer_bytes = (size_t)s->conf.streamer_buffer,
+			 .admit = admit,
+			 .rate = rate,
+			 .accepted = accepted,
+			 .arg = s},
+		.scrape = {.urls = s->urls,
+			   .n = s->n_urls,
+			   .interval_ms = s->scrape_ms ? s->scrape_ms : SCRAPE_INTERVAL_MS,
+			   .host = forced_host(s)},
+	};
+
+	return agent_run(&conf, stats, e);
+}
+
+static int run_feed(struct source *x, struct err *e)
+{
+	int r = daemon_stopping() ? -ECANCELED : feed_run(&x->conf, &x->stats, e);
+
+	if (!r && x->stats.invalid && x->stats.invalid == x->stats.rows)
+		return err_set(e, -EBADMSG, "%s: not one of its rows is valid", x->conf.path);
+	return r;
+}
+
 static void run_source(struct streamer *s, struct source *x)
 {
 	struct err e = {0};
 
-	x->result = daemon_stopping() ? -ECANCELED : feed_run(&x->conf, &x->stats, &e);
-	if (!x->result && x->stats.invalid && x->stats.invalid == x->stats.rows)
-		x->result = err_set(&e, -EBADMSG, "%s: not one of its rows is valid", x->conf.path);
+	x->result = is_live(s) ? run_live(s, &x->stats, &e) : run_feed(x, &e);
 	if (x->result && x->result != -ECANCELED)
 		log_error("%s", e.text[0] ? e.text : strerror(-x->result));
 	else if (!x->result && x->stats.duplicate && !x->stats.published)
@@ -376,7 +466,7 @@ static int outcome(struct streamer *s)
 		else if (s->sources[i].result)
 			exit_code = EXIT_RUNTIME;
 	}
-	if (s->gave_up) {
+	if (s->gave_up && !is_live(s)) {
 		log_error("shutdown: etcd did not take all within SHUTDOWN_TIMEOUT; what is not "
 			  "published is read again at the next start");
 		return EXIT_RUNTIME;
@@ -432,7 +522,7 @@ int main(int argc, char **argv)
 	const struct conf_program program = {
 		.name = "gputel-streamer",
 		.bit = CONF_STREAMER,
-		.synopsis = "--csv FILE... [OPTION...]",
+		.synopsis = "--csv FILE... | --scrape URL... [OPTION...]",
 		.about = "Publishes GPU telemetry to the queue in etcd, each row exactly once, and "
 			 "ends with a line of counts on standard output.",
 		.options = options,
@@ -445,9 +535,11 @@ int main(int argc, char **argv)
 
 	if (r)
 		return r > 0 ? 0 : EXIT_USAGE;
+	if (is_live(&s))
+		s.paths[s.n++] = "live";
 	if (!s.n) {
-		fprintf(stderr, "gputel-streamer: nothing to publish: --csv FILE is missing "
-				"(see --help)\n");
+		fprintf(stderr, "gputel-streamer: nothing to publish: --csv FILE or --scrape URL "
+				"is missing (see --help)\n");
 		return EXIT_USAGE;
 	}
 	r = open_all(&s, &e);
