@@ -11,7 +11,7 @@
 PROGRAMS := streamer collector fs bridge
 # What builds, what tests, what `make deb` wants besides.
 LIBRARIES := libfuse3-dev libcurl4-openssl-dev libsodium-dev libzstd-dev libmicrohttpd-dev \
-	libwebsockets-dev libssl-dev zlib1g-dev libjs-chart.js
+	libwebsockets-dev libssl-dev zlib1g-dev libsnappy-dev libjs-chart.js
 PACKAGES := gcc make pkg-config $(LIBRARIES) fuse3 \
 	etcd-server etcd-client python3 python3-pytest \
 	python3-hypothesis python3-requests python3-websockets chromium-headless-shell inotify-tools rsync procps psmisc iproute2 strace \
@@ -42,8 +42,9 @@ export GPUTEL_SLOW ?= $(if $(SAN),4,1)
 pkg      = $(shell pkg-config $(1))
 LIBS     = $(call pkg,--libs libcurl libsodium libzstd) -lm
 FS_LIBS  = $(call pkg,--libs fuse3)
-# OpenSSL: TLS of the bridge; zlib: gzip of its answers.
-BRIDGE_LIBS = $(call pkg,--libs libmicrohttpd libwebsockets openssl zlib)
+# OpenSSL: TLS of the bridge; zlib: gzip of answers and bodies; snappy: what Prometheus packs
+# remote-write with (no .pc file in Debian).
+BRIDGE_LIBS = $(call pkg,--libs libmicrohttpd libwebsockets openssl zlib) -lsnappy
 
 objects  = $(patsubst %.c,$(B)/%.o,$(sort $(wildcard $(1))))
 COMMON  := $(call objects,common/*.c)

@@ -43,6 +43,14 @@ static bool has_token(struct request *q, struct answer *a)
 	return q->who;
 }
 
+static bool may_write(struct request *q, struct answer *a)
+{
+	if (!(q->route->flags & ROUTE_WRITES) || principal_may_write_any(q->who))
+		return true;
+	answer_problem(a, 403, "this token may only read");
+	return false;
+}
+
 static void limit_headers(struct answer *a, const struct limit_state *s)
 {
 	if (!s->rate)
@@ -152,5 +160,6 @@ bool route_admit(struct request *q, struct answer *a)
 		answer_problem(a, 400, "the path is not percent-encoded properly");
 	else if (r)
 		answer_problem(a, 404, "there is nothing at this path; see /openapi.json");
-	return !r && is_method_of_route(q, a) && are_params_known(q, a) && is_acceptable(q, a);
+	return !r && is_method_of_route(q, a) && may_write(q, a) && are_params_known(q, a) &&
+	       is_acceptable(q, a);
 }

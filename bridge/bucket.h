@@ -7,7 +7,7 @@
 #define GPUTEL_BRIDGE_BUCKET_H
 
 #include "ask.h"
-#include "record.h"
+#include "row_record.h"
 
 /* Takes the stage that it reads from over. */
 struct stage bucket_stage(const struct stage *rows, int64_t step_ns, enum aggregate aggregate,

@@ -100,7 +100,8 @@ void cors_preflight(struct answer *a, const struct request *q, const char *allow
 		return;
 	answer_header(a, "Access-Control-Allow-Methods", "%s", allow);
 	answer_header(a, "Access-Control-Allow-Headers",
-		      "Authorization, Accept, Content-Type, If-None-Match, If-Range, Range, "
+		      "Authorization, Accept, Content-Type, Content-Encoding, Idempotency-Key, "
+		      "If-None-Match, If-Range, Range, "
 		      "Last-Event-ID, traceparent, X-Request-Id");
 	answer_header(a, "Access-Control-Max-Age", "600");
 }

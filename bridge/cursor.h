@@ -9,7 +9,7 @@
 #ifndef GPUTEL_BRIDGE_CURSOR_H
 #define GPUTEL_BRIDGE_CURSOR_H
 
-#include "record.h"
+#include "row_record.h"
 #include "strbuf.h"
 
 struct cursor {

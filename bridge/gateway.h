@@ -20,6 +20,7 @@ struct gateway {
 	struct stats *stats;
 	struct conns *conns;
 	struct feed *feed;
+	struct ingest *ingest;
 	struct ws *ws; /* NULL: WS_ENABLED=false */
 };
 

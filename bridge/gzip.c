@@ -73,6 +73,39 @@ int gzip_bytes(struct slice plain, struct strbuf *out)
 	return r;
 }
 
+/* Appends what of in is there to out, up to the end of a member. */
+static int inflate_to(z_stream *z, struct strbuf *out)
+{
+	int r = Z_OK;
+
+	do {
+		size_t room = MIN((size_t)ROOM, out->max - out->len);
+		char *to = room ? strbuf_reserve(out, room) : NULL;
+
+		if (!to)
+			return room ? out->err : -EMSGSIZE;
+		z->next_out = (void *)to;
+		z->avail_out = (unsigned)room;
+		r = inflate(z, Z_NO_FLUSH);
+		out->len += room - z->avail_out;
+	} while (r == Z_OK && (z->avail_in || !z->avail_out));
+	return r == Z_STREAM_END ? 0 : -EBADMSG;
+}
+
+int gunzip_bytes(struct slice packed, struct strbuf *out)
+{
+	z_stream z = {.next_in = (void *)(uintptr_t)packed.p, .avail_in = (unsigned)packed.len};
+	int r = inflateInit2(&z, WINDOW) == Z_OK ? 0 : -ENOMEM;
+
+	if (r)
+		return r;
+	do
+		r = inflate_to(&z, out);
+	while (!r && z.avail_in && inflateReset(&z) == Z_OK);
+	inflateEnd(&z);
+	return r;
+}
+
 struct gzip {
 	struct source plain;
 	struct strbuf piece;

@@ -1,4 +1,4 @@
-/* gzip of answers (zlib): the one includer of zlib.h. */
+/* gzip of answers and of bodies (zlib): the one includer of zlib.h. */
 #ifndef GPUTEL_BRIDGE_GZIP_H
 #define GPUTEL_BRIDGE_GZIP_H
 
@@ -10,6 +10,9 @@
 bool gzip_accepted(const char *accept_encoding);
 
 int gzip_bytes(struct slice plain, struct strbuf *out) must_check;
+/* The other way round, of one or several members. -EBADMSG: it is no gzip, or cut; -EMSGSIZE: it is
+ * more than out takes, of which no more than that is unpacked. */
+int gunzip_bytes(struct slice packed, struct strbuf *out) must_check;
 /* The same content compressed; takes the plain source over. */
 struct source gzip_source(const struct source *plain);
 

@@ -19,6 +19,8 @@ void handle_fleet_metrics(struct request *q, struct answer *a); /* status.c */
 void handle_queue(struct request *q, struct answer *a);
 void handle_own_metrics(struct request *q, struct answer *a);
 
+void handle_ingest(struct request *q, struct answer *a); /* ingest.c */
+
 void handle_openapi(struct request *q, struct answer *a); /* openapi.c */
 
 void handle_healthz(struct request *q, struct answer *a); /* health.c */

@@ -6,6 +6,7 @@
 #include "daemon.h"
 #include "digest.h"
 #include "feed.h"
+#include "ingest.h"
 #include "limit.h"
 #include "listen.h"
 #include "log.h"
@@ -53,7 +54,9 @@ static int load_conf(struct program *p, int argc, char **argv)
 		.name = "gputel-bridge",
 		.bit = CONF_BRIDGE,
 		.synopsis = "[--new-token NAME] [OPTION...]",
-		.about = "Serves the telemetry of all GPUs as REST and WebSocket, on one port.",
+		.about = "Serves the telemetry of all GPUs as REST and WebSocket, on one port, and "
+			 "takes "
+			 "rows that are pushed to it.",
 		.options = options,
 		.n_options = ARRAY_SIZE(options),
 		.arg = p,
@@ -70,10 +73,10 @@ static void say_who_may_read(const struct program *p)
 		return;
 	if (p->loopback)
 		log_info("no tokens are set (GATEWAY_TOKENS_FILE): everybody on this machine may "
-			 "read, nobody else can");
+			 "read and push rows, nobody else can");
 	else
 		log_warn("no tokens are set (GATEWAY_TOKENS_FILE) and GATEWAY_HOST is no loopback "
-			 "address: everybody who reaches %s may read",
+			 "address: everybody who reaches %s may read and push rows",
 			 p->conf.gateway_host);
 }
 
@@ -105,6 +108,7 @@ static void take_over(struct program *p)
 	daemon_set_drain(c->shutdown_timeout);
 	tree_set_cache(p->gateway.tree, (size_t)c->fs_cache);
 	tree_set_stale_after(p->gateway.tree, c->stale_after);
+	ingest_adjust(p->gateway.ingest);
 	origins_set(p->gateway.origins, c->gateway_cors_origins);
 	proxies_set(p->gateway.proxies, c->gateway_trusted_proxies);
 	set_limit(p);
@@ -138,6 +142,7 @@ static int open_view(struct program *p, struct err *e)
 	if (r)
 		return r;
 	g->tree = view_tree(g->view);
+	g->ingest = ingest_new(g->etcd, &p->conf);
 	g->feed = feed_start(g->tree);
 	return g->feed ? 0 : err_set(e, -EAGAIN, "no thread can be started");
 }
@@ -306,6 +311,7 @@ static void release(struct program *p)
 		feed_end(g->feed);
 	ws_stop(g->ws);
 	rest_stop(p->rest);
+	ingest_free(g->ingest);
 	pool_stop(g->pool);
 	feed_stop(g->feed);
 	view_close(g->view);

@@ -1,4 +1,4 @@
-/* Rows of several GPUs as one sequence (record.h). */
+/* Rows of several GPUs as one sequence (row_record.h). */
 #ifndef GPUTEL_BRIDGE_MERGE_H
 #define GPUTEL_BRIDGE_MERGE_H
 

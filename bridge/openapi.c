@@ -17,6 +17,13 @@ static const char components[] =
 	"\"properties\":{\"type\":{\"type\":\"string\"},\"title\":{\"type\":\"string\"},"
 	"\"status\":{\"type\":\"integer\"},\"detail\":{\"type\":\"string\"},"
 	"\"instance\":{\"type\":\"string\"},\"request_id\":{\"type\":\"string\"}}},"
+	"\"ingested\":{\"type\":\"object\",\"properties\":{\"rows\":{\"type\":\"integer\"},"
+	"\"published\":{\"type\":\"integer\"},\"duplicate\":{\"type\":\"integer\"},"
+	"\"no_value\":{\"type\":\"integer\"},\"invalid\":{\"type\":\"integer\"},"
+	"\"skipped\":{\"type\":\"integer\"},\"messages\":{\"type\":\"integer\"},"
+	"\"errors\":{\"type\":\"array\",\"items\":{\"type\":\"object\",\"properties\":{"
+	"\"line\":{\"type\":\"integer\"},\"column\":{\"type\":\"integer\"},"
+	"\"reason\":{\"type\":\"string\"}}}}}},"
 	"\"page\":{\"type\":\"object\",\"required\":[\"data\",\"count\",\"has_more\"],"
 	"\"properties\":{\"data\":{\"type\":\"array\",\"items\":{\"type\":\"object\"}},"
 	"\"count\":{\"type\":\"integer\"},\"has_more\":{\"type\":\"boolean\"},"
@@ -70,6 +77,13 @@ static void add_param(struct strbuf *out, const struct param *p)
 		strbuf_addf(out, ",\"schema\":%s}", p->schema);
 }
 
+static void add_field(struct strbuf *out, const char *name, const char *about)
+{
+	add_text(out, "{\"name\":", name);
+	add_text(out, ",\"in\":\"header\",\"description\":", about);
+	strbuf_adds(out, ",\"schema\":{\"type\":\"string\"}}");
+}
+
 static void add_params(struct strbuf *out, const struct route *r)
 {
 	const char *before;
@@ -79,6 +93,11 @@ static void add_params(struct strbuf *out, const struct route *r)
 	for (const struct param *p = r->params; p && p->name; p++) {
 		strbuf_adds(out, before);
 		add_param(out, p);
+		before = ",";
+	}
+	for (const char *const *f = r->fields; f && *f; f += 2) {
+		strbuf_adds(out, before);
+		add_field(out, f[0], f[1]);
 		before = ",";
 	}
 	strbuf_addc(out, ']');
@@ -94,6 +113,8 @@ static void add_type(struct strbuf *out, const struct route *r, struct slice typ
 	strbuf_add_json(out, type.p, type.len);
 	if (page && slice_eq(type, SLICE_LIT("application/json")))
 		strbuf_adds(out, ":{\"schema\":{\"$ref\":\"#/components/schemas/page\"}}");
+	else if (r->flags & ROUTE_WRITES)
+		strbuf_adds(out, ":{\"schema\":{\"$ref\":\"#/components/schemas/ingested\"}}");
 	else
 		strbuf_adds(out, ":{}");
 }
@@ -114,6 +135,37 @@ static void add_responses(struct strbuf *out, const struct route *r)
 	strbuf_adds(out, "}},\"default\":{\"$ref\":\"#/components/responses/problem\"}}");
 }
 
+/* The next item of a list, without the blanks before it and what stands in brackets behind it;
+ * empty at its end. */
+static struct slice next_item(const char **at)
+{
+	struct slice item;
+
+	*at += strspn(*at, ", ");
+	item = (struct slice){*at, strcspn(*at, ",(")};
+	while (item.len && item.p[item.len - 1] == ' ')
+		item.len--;
+	*at += strcspn(*at, ",");
+	return item;
+}
+
+static void add_body(struct strbuf *out, const struct route *r)
+{
+	const char *before = "";
+	struct slice type;
+
+	if (!r->body_types)
+		return;
+	strbuf_adds(out, ",\"requestBody\":{\"required\":true,\"content\":{");
+	for (const char *at = r->body_types; (type = next_item(&at)).len;) {
+		strbuf_adds(out, before);
+		strbuf_add_json(out, type.p, type.len);
+		strbuf_adds(out, ":{}");
+		before = ",";
+	}
+	strbuf_adds(out, "}}");
+}
+
 static void add_operation_id(struct strbuf *out, const char *method, const char *pattern)
 {
 	strbuf_addf(out, "\"operationId\":\"%s", method);
@@ -131,6 +183,7 @@ static void add_operation(struct strbuf *out, const struct route *r, const char 
 	add_operation_id(out, method, r->pattern);
 	add_text(out, ",\"summary\":", r->summary);
 	add_params(out, r);
+	add_body(out, r);
 	add_responses(out, r);
 	strbuf_adds(out, r->flags & ROUTE_OPEN ? ",\"security\":[]}"
 					       : ",\"security\":[{},{\"token\":[]}]}");

@@ -9,7 +9,7 @@
 #ifndef GPUTEL_BRIDGE_PHRASE_H
 #define GPUTEL_BRIDGE_PHRASE_H
 
-#include "record.h"
+#include "row_record.h"
 #include "strbuf.h"
 
 #define PHRASE_BITS  10 /* 2^PHRASE_BITS places */

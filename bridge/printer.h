@@ -5,7 +5,7 @@
 #define GPUTEL_BRIDGE_PRINTER_H
 
 #include "ask.h"
-#include "record.h"
+#include "row_record.h"
 #include "wide.h"
 
 struct printer;

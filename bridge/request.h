@@ -69,4 +69,7 @@ void percent_encode_arg(struct strbuf *out, const char *s); /* a name or value o
 void request_suspend(struct request *q);
 void request_resume(struct request *q);
 
+/* The answer to a request of a ROUTE_LATER is complete: it goes out. Any thread, once. */
+void request_answered(struct request *q);
+
 #endif

@@ -19,7 +19,8 @@
 #define CONNECTIONS_MAX  100000
 #define SILENCE_S        60 /* of a connection in the middle of something */
 #define BLOCK            (64 << 10)
-#define BODY_IGNORED_MAX (64 << 10) /* what comes with a GET */
+#define BODY_IGNORED_MAX (64 << 10)          /* what comes with a GET */
+#define BODIES_MAX       ((size_t)256 << 20) /* of all requests that are under way */
 #define STOP_POLL_MS     5
 
 struct rest {
@@ -28,6 +29,7 @@ struct rest {
 	unsigned n, turn; /* turn: atomic */
 	size_t busy;      /* atomic */
 	size_t suspended; /* atomic */
+	size_t bodies;    /* bytes, atomic */
 };
 
 /* A request and its answer. Of the connection's thread; while suspended, the pool's. */
@@ -38,10 +40,10 @@ struct exchange {
 	struct MHD_Connection *c;
 	struct conn *conn;
 	struct job job;
-	size_t body_seen;
-	bool answered; /* a is complete */
-	bool counted;  /* in rest->busy */
-	int sent;      /* status; 0: not yet */
+	size_t body_seen, body_kept; /* kept: counted in rest->bodies */
+	bool answered;               /* a is complete */
+	bool counted;                /* in rest->busy */
+	int sent;                    /* status; 0: not yet */
 };
 
 /* ---- suspending ------------------------------------------------------------------------------ */
@@ -206,6 +208,7 @@ static void exchange_free(struct exchange *x)
 {
 	if (x->counted)
 		__atomic_sub_fetch(&x->rest->busy, 1, __ATOMIC_SEQ_CST);
+	__atomic_sub_fetch(&x->rest->bodies, x->body_kept, __ATOMIC_SEQ_CST);
 	answer_release(&x->a);
 	request_release(&x->q);
 	free(x);
@@ -267,13 +270,18 @@ static enum MHD_Result send_answer(struct exchange *x)
 	return r;
 }
 
+void request_answered(struct request *q)
+{
+	container_of(q, struct exchange, q)->answered = true;
+	request_resume(q);
+}
+
 static void run_handler(struct job *j)
 {
 	struct exchange *x = container_of(j, struct exchange, job);
 
 	x->q.route->handle(&x->q, &x->a);
-	x->answered = true;
-	request_resume(&x->q);
+	request_answered(&x->q);
 }
 
 static bool may_wait(const struct request *q)
@@ -285,25 +293,44 @@ static bool may_wait(const struct request *q)
 static enum MHD_Result handle(struct exchange *x)
 {
 	conn_set(x->conn, CONN_BUSY);
-	if (!may_wait(&x->q)) {
+	if (!may_wait(&x->q) && !(x->q.route->flags & ROUTE_LATER)) {
 		x->q.route->handle(&x->q, &x->a);
 		return send_answer(x);
 	}
-	x->job.run = run_handler;
 	request_suspend(&x->q);
+	if (x->q.route->flags & ROUTE_LATER) {
+		x->q.route->handle(&x->q, &x->a);
+		return MHD_YES;
+	}
+	x->job.run = run_handler;
 	pool_submit(x->rest->gateway->pool, &x->job);
 	return MHD_YES;
 }
 
+/* Keeps a piece of a body, within what all of them may take together. */
+static void keep_body(struct exchange *x, const char *data, size_t size)
+{
+	size_t all = __atomic_add_fetch(&x->rest->bodies, size, __ATOMIC_SEQ_CST);
+
+	x->body_kept += size;
+	if (all <= BODIES_MAX) {
+		strbuf_add(&x->q.body, data, size);
+		return;
+	}
+	answer_header(&x->a, "Retry-After", "1");
+	answer_problem(&x->a, 503,
+		       "the bodies of other requests take all memory there is for them");
+}
+
+/* A problem with it is sent when libmicrohttpd lets us: not in the middle. */
 static enum MHD_Result take_body(struct exchange *x, const char *data, size_t *size)
 {
 	x->body_seen += *size;
-	if (x->body_seen > body_max(&x->q)) {
+	if (x->body_seen > body_max(&x->q))
 		answer_problem(&x->a, 413, "the body is longer than %zu bytes", body_max(&x->q));
-		x->answered = true; /* sent when libmicrohttpd lets us: not in the middle */
-	} else if (x->q.route->body_max) {
-		strbuf_add(&x->q.body, data, *size);
-	}
+	else if (x->q.route->body_max)
+		keep_body(x, data, *size);
+	x->answered = x->a.problem;
 	*size = 0;
 	return MHD_YES;
 }

@@ -1,6 +1,7 @@
 #include "route.h"
 
 #include "handlers.h"
+#include "push.h"
 
 #define GETS (METHOD_GET | METHOD_HEAD)
 
@@ -89,6 +90,12 @@ static const struct param feed_params[] = {
 	{"deflate", "permessage-deflate may be agreed on", "{\"type\":\"boolean\"}", false},
 	PARAMS_END,
 };
+
+/* ---- headers --------------------------------------------------------------------------------- */
+
+static const char *const ingest_fields[] = {
+	"Idempotency-Key", "The same request with the same key is carried out once",
+	"Content-Encoding", "gzip; of remote-write: snappy", NULL};
 
 /* ---- the table ------------------------------------------------------------------------------- */
 
@@ -205,6 +212,18 @@ const struct route routes[] = {
 		.waits = fs_waits,
 		.types = "",
 		.summary = "The tree: a file's bytes, or a folder's entries",
+	},
+	{
+		.pattern = "/api/v1/ingest",
+		.methods = METHOD_POST,
+		.flags = ROUTE_LATER | ROUTE_WRITES,
+		.handle = handle_ingest,
+		.types = "application/json",
+		.body_max = PUSH_BODY_MAX,
+		.body_types = "text/csv, application/x-ndjson, application/x-protobuf (Prometheus "
+			      "remote-write 1.0)",
+		.fields = ingest_fields,
+		.summary = "Rows into the queue; the answer comes when they are committed",
 	},
 	{
 		.pattern = "/api/v1/stream",

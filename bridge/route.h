@@ -14,6 +14,10 @@ enum {
 	ROUTE_WAITS = 4, /* the handler may wait: it runs on the pool */
 	ROUTE_ENDLESS =
 		8, /* its answers do not end by themselves: shutdown does not wait for them */
+	/* The handler may not wait, and need not be done when it returns: who is then calls
+	 * request_answered. */
+	ROUTE_LATER = 16,
+	ROUTE_WRITES = 32, /* not for tokens that may only read */
 };
 
 struct param {
@@ -31,7 +35,9 @@ struct route {
 	const struct param *params; /* of the query, ends with a nameless one; NULL: none */
 	const char *types;          /* media types of 200, comma-separated; "" where any may be */
 	const char *summary;
-	size_t body_max; /* POST: bytes of a body */
+	size_t body_max;           /* POST: bytes of a body */
+	const char *body_types;    /* and its media types, comma-separated */
+	const char *const *fields; /* headers that it knows, for OpenAPI: name, about, …, NULL */
 	/* Of ROUTE_WAITS, whether this request may wait. NULL: they all may. */
 	bool (*waits)(const struct request *q);
 };

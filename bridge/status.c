@@ -2,6 +2,7 @@
 #include "conns.h"
 #include "feed.h"
 #include "handlers.h"
+#include "ingest.h"
 #include "render.h"
 #include "stats.h"
 #include "ws.h"
@@ -181,6 +182,7 @@ void handle_own_metrics(struct request *q, struct answer *a)
 		  pool_waiting(g->pool));
 	add_gauge(&b, "gputel_etcd_up", "Whether etcd answers.", etcd_is_up(g->etcd, NULL));
 	add_feed(&b, g);
+	ingest_render(g->ingest, &b);
 	add_tree(&b, g->tree);
 	add_queue(&b, g->view);
 	answer_header(a, "Cache-Control", "no-store");

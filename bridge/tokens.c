@@ -37,7 +37,8 @@ void principal_unref(struct principal *p)
 {
 	if (!p || __atomic_sub_fetch(&p->refs, 1, __ATOMIC_ACQ_REL))
 		return;
-	free(p->hosts);
+	free(p->reads);
+	free(p->writes);
 	free(p);
 }
 
@@ -49,16 +50,24 @@ struct principal *principal_ref(struct principal *p)
 
 bool principal_may_read_all(const struct principal *p)
 {
-	return !p || !p->hosts;
+	return !p || !p->reads;
 }
 
-bool principal_may_read(const struct principal *p, const char *host)
+bool principal_may_write_all(const struct principal *p)
+{
+	return !p || !p->writes;
+}
+
+bool principal_may_write_any(const struct principal *p)
+{
+	return principal_may_write_all(p) || *p->writes;
+}
+
+static bool any_matches(const char *globs, const char *host)
 {
 	char glob[LINE_BYTES];
 
-	if (principal_may_read_all(p))
-		return true;
-	for (const char *at = p->hosts; *at;) {
+	for (const char *at = globs; *at;) {
 		size_t n = strcspn(at, ",");
 
 		snprintf(glob, sizeof(glob), "%.*s", (int)n, at);
@@ -67,6 +76,16 @@ bool principal_may_read(const struct principal *p, const char *host)
 		at += n + (at[n] != '\0');
 	}
 	return false;
+}
+
+bool principal_may_read(const struct principal *p, const char *host)
+{
+	return principal_may_read_all(p) || any_matches(p->reads, host);
+}
+
+bool principal_may_write(const struct principal *p, const char *host)
+{
+	return principal_may_write_all(p) || any_matches(p->writes, host);
 }
 
 /* ---- the file -------------------------------------------------------------------------------- */
@@ -98,14 +117,44 @@ static bool unhex(const char *s, uint8_t ret[SHA256_LEN])
 	return true;
 }
 
+/* "*" is everything there is; without any scope all are. */
+static char *globs_of(const char *scope, bool all)
+{
+	return all || (scope && !strcmp(scope, "*")) ? NULL : xstrdup(scope ? scope : "");
+}
+
+/* -EINVAL: e says what is wrong with the scopes in rest. */
+static int take_scopes(char *rest, const char **ret_reads, const char **ret_writes, struct err *e)
+{
+	const char *scope;
+
+	while ((scope = strtok_r(NULL, " \t\r\n", &rest))) {
+		size_t n = strcspn(scope, "=") + 1;
+		const char **ret = !strncmp(scope, "read=", n)    ? ret_reads
+				   : !strncmp(scope, "write=", n) ? ret_writes
+								  : NULL;
+
+		if (!ret || n > strlen(scope) || !scope[n])
+			return err_set(e, -EINVAL,
+				       "\"%.80s\" is no scope (expected read=HOSTGLOB,… or "
+				       "write=HOSTGLOB,…)",
+				       scope);
+		if (*ret)
+			return err_set(e, -EINVAL, "%.*s is given twice", (int)n - 1, scope);
+		*ret = scope + n;
+	}
+	return 0;
+}
+
 static int add_token(struct table *t, const char *name, const uint8_t hash[SHA256_LEN],
-		     const char *hosts)
+		     const char *reads, const char *writes)
 {
 	struct principal *who = xcalloc(1, sizeof(*who));
 
 	who->refs = 1;
 	strcpy(who->name, name);
-	who->hosts = hosts ? xstrdup(hosts) : NULL;
+	who->reads = globs_of(reads, !reads && !writes);
+	who->writes = globs_of(writes, !reads && !writes);
 	t->t = xrealloc(t->t, (t->n + 1) * sizeof(*t->t));
 	memcpy(t->t[t->n].hash, hash, SHA256_LEN);
 	t->t[t->n++].who = who;
@@ -115,8 +164,10 @@ static int add_token(struct table *t, const char *name, const uint8_t hash[SHA25
 static int parse_line(struct table *t, char *line, struct err *e)
 {
 	char *rest = line, *name = strtok_r(line, " \t\r\n", &rest);
-	char *hash = strtok_r(NULL, " \t\r\n", &rest), *scope = strtok_r(NULL, " \t\r\n", &rest);
+	char *hash = strtok_r(NULL, " \t\r\n", &rest);
+	const char *reads = NULL, *writes = NULL;
 	uint8_t bytes[SHA256_LEN];
+	int r;
 
 	if (!name || name[0] == '#')
 		return 0;
@@ -125,14 +176,12 @@ static int parse_line(struct table *t, char *line, struct err *e)
 			       name);
 	if (!hash || !unhex(hash, bytes))
 		return err_set(e, -EINVAL, "expected the token's SHA-256 as 64 hex digits");
-	if (scope && (strncmp(scope, "read=", 5) != 0 || !scope[5]))
-		return err_set(e, -EINVAL, "\"%.80s\" is no scope (expected read=HOSTGLOB,…)",
-			       scope);
-	if (strtok_r(NULL, " \t\r\n", &rest))
-		return err_set(e, -EINVAL, "expected NAME SHA256 [read=HOSTGLOB,…]");
+	r = take_scopes(rest, &reads, &writes, e);
+	if (r)
+		return r;
 	if (t->n == TOKENS_MAX)
 		return err_set(e, -EINVAL, "more than %d tokens", TOKENS_MAX);
-	return add_token(t, name, bytes, scope ? scope + 5 : NULL);
+	return add_token(t, name, bytes, reads, writes);
 }
 
 static int read_table(const char *path, struct table *ret, struct err *e)

@@ -1,10 +1,12 @@
 /* Bearer tokens. The file holds a line for each:
  *
- *	NAME SHA256-OF-THE-TOKEN-IN-HEX [read=HOSTGLOB,…]
+ *	NAME SHA256-OF-THE-TOKEN-IN-HEX [read=HOSTGLOB,…] [write=HOSTGLOB,…]
  *
- * Blank lines and lines that start with # are skipped. Without read= a token may read everything;
- * with it only hosts (as their folders are named) that match, and nothing that speaks of all.
- * Tokens have 256 random bits, so one round of SHA-256 is as good as any slow hash. */
+ * Blank lines and lines that start with # are skipped. A token with neither may read and write
+ * everything. Else it may only what is named: read hosts (as their folders are named) that match,
+ * and with read=* also what speaks of all; push rows of hosts that match. So read=* is a token that
+ * cannot write, and write=* one that cannot read. Tokens have 256 random bits, so one round of
+ *SHA-256 is as good as any slow hash. */
 #ifndef GPUTEL_BRIDGE_TOKENS_H
 #define GPUTEL_BRIDGE_TOKENS_H
 
@@ -19,7 +21,7 @@ struct tokens;
 struct principal {
 	int refs; /* atomic */
 	char name[TOKEN_NAME_MAX + 1];
-	char *hosts; /* globs, separated by ','; NULL: all */
+	char *reads, *writes; /* globs, separated by ','; "": none; NULL: all */
 };
 
 struct principal *principal_ref(struct principal *p);
@@ -27,6 +29,9 @@ void principal_unref(struct principal *p); /* NULL is fine */
 /* p NULL (no tokens are set): everything. host: encoded. */
 bool principal_may_read(const struct principal *p, const char *host);
 bool principal_may_read_all(const struct principal *p);
+bool principal_may_write(const struct principal *p, const char *host);
+bool principal_may_write_all(const struct principal *p);
+bool principal_may_write_any(const struct principal *p);
 
 /* path "": there are none. -EINVAL: e names file, line and fault. */
 int tokens_open(struct tokens **ret, const char *path, struct err *e) must_check;

@@ -4,7 +4,7 @@
 #define GPUTEL_BRIDGE_WIDE_H
 
 #include "map.h"
-#include "record.h"
+#include "row_record.h"
 
 /* The columns: names of series, sorted, each once. */
 struct columns {

@@ -2,10 +2,13 @@
 
 #include "clock.h"
 #include "daemon.h"
+#include "json.h"
 #include "log.h"
 #include "process.h"
 
 #include <stdio.h>
+
+enum { SEGMENT_DEFAULT_S = 3600 };
 
 /* ---- ownership ------------------------------------------------------------------------------- */
 
@@ -72,6 +75,39 @@ static int own(struct publisher *p, struct err *e)
 	}
 }
 
+/* ---- opening --------------------------------------------------------------------------------- */
+
+static int read_segment(struct publisher *p, struct err *e)
+{
+	struct etcd_reply reply;
+	struct json *doc;
+	int r = etcd_get(p->conf.etcd, KEY_CONFIG, NULL, 0, 0, 0, &reply, e);
+
+	if (r)
+		return r;
+	if (reply.ranges[0].n && !json_parse(reply.ranges[0].kvs[0].value.p,
+					     reply.ranges[0].kvs[0].value.len, &doc, NULL)) {
+		p->segment_s = json_int(json_get(doc, "segment_s"), 0);
+		json_free(doc);
+	}
+	if (p->segment_s < 1)
+		p->segment_s = SEGMENT_DEFAULT_S;
+	etcd_reply_release(&reply);
+	return 0;
+}
+
+/* SEGMENT as stored in etcd; its default while nothing is stored. */
+static int learn_segment(struct publisher *p, struct err *e)
+{
+	struct backoff b = {0};
+	int r;
+
+	while ((r = read_segment(p, e)) && etcd_transient(r))
+		if (daemon_sleep_ms(backoff_next_ms(&b, 100, 3000)))
+			return err_set(e, -ECANCELED, "stopped while etcd was not to be reached");
+	return r;
+}
+
 int publisher_open(struct publisher *p, const struct publisher_conf *conf,
 		   const struct producer *record, struct err *e)
 {
@@ -81,7 +117,9 @@ int publisher_open(struct publisher *p, const struct publisher_conf *conf,
 	p->out = xcalloc(QUEUE_PUBLISH_MAX, sizeof(*p->out));
 	for (size_t i = 0; i < QUEUE_PUBLISH_MAX; i++)
 		strbuf_init(&p->out[i].payload, BATCH_PAYLOAD_MAX);
-	r = own(p, e);
+	r = learn_segment(p, e);
+	if (!r)
+		r = own(p, e);
 	while (!r) {
 		struct producer now;
 
@@ -128,14 +166,14 @@ void publisher_new_pass(struct publisher *p)
 
 /* ---- leases of idempotency keys -------------------------------------------------------------- */
 
-static int grant(struct publisher *p, int64_t *ret_id, struct err *e)
+static int grant(struct publisher *p, int64_t ttl_s, int64_t *ret_id, struct err *e)
 {
 	struct backoff b = {0};
 	int64_t id = (int64_t)(random_u64() >> 1) | 1;
 	int r;
 
 	for (;;) {
-		r = etcd_lease_grant(p->conf.etcd, id, p->conf.dedup_ttl_s, NULL, e);
+		r = etcd_lease_grant(p->conf.etcd, id, ttl_s, NULL, e);
 		if (!r || r == -EEXIST) {
 			*ret_id = id;
 			return 0;
@@ -157,7 +195,7 @@ static int ensure_lease(struct publisher *p, struct producer *next, size_t n, bo
 
 	if (!force && next->leases[0] && next->lease_keys + (int64_t)n <= PUBLISHER_LEASE_KEYS)
 		return 0;
-	r = grant(p, &id, e);
+	r = grant(p, p->conf.dedup_ttl_s, &id, e);
 	if (r)
 		return r;
 	if (next->leases[1] && !force &&
@@ -167,6 +205,31 @@ static int ensure_lease(struct publisher *p, struct producer *next, size_t n, bo
 	next->leases[0] = id;
 	next->lease_keys = 0;
 	return 0;
+}
+
+/* Unlike those of messages a receipt is all that there is against a repeat: it lives its time. */
+static int ensure_receipt_lease(struct publisher *p, bool force, struct err *e)
+{
+	bool fresh = p->receipt_lease && p->receipt_keys < PUBLISHER_LEASE_KEYS &&
+		     mono_ms_since(p->receipt_lease_since) < PUBLISHER_LEASE_S * 1000;
+	int r = fresh && !force
+			? 0
+			: grant(p, p->conf.dedup_ttl_s + PUBLISHER_LEASE_S, &p->receipt_lease, e);
+
+	if (!r && (!fresh || force)) {
+		p->receipt_keys = 0;
+		p->receipt_lease_since = mono_now();
+	}
+	p->receipt_keys += !r;
+	return r;
+}
+
+static int ensure_leases(struct publisher *p, struct producer *next, size_t n, bool force,
+			 struct err *e)
+{
+	int r = n ? ensure_lease(p, next, n, force, e) : 0;
+
+	return r || !p->receipt ? r : ensure_receipt_lease(p, force, e);
 }
 
 /* ---- windows --------------------------------------------------------------------------------- */
@@ -224,20 +287,59 @@ static bool out_full(const struct publisher *p)
 	       p->out_bytes >= QUEUE_PUBLISH_BYTES;
 }
 
-/* One transaction with the first n messages, and with a fresh lease where the recorded one is gone.
- */
-static int send(struct publisher *p, struct producer *next, size_t n, struct err *e)
+/* One transaction with the first n messages, and with fresh leases where those at hand are gone. */
+static int send_with(struct publisher *p, struct producer *next, size_t n, struct rider *also,
+		     struct err *e)
 {
 	bool force = false;
 	int r;
 
 	do {
-		r = n ? ensure_lease(p, next, n, force, e) : 0;
+		r = ensure_leases(p, next, n, force, e);
+		if (!r && also)
+			also->lease = p->receipt_lease;
 		if (!r)
-			r = queue_publish(p->conf.etcd, &p->record, next, p->out, n, e);
+			r = queue_publish_with(p->conf.etcd, &p->record, next, p->out, n, also, e);
 		force = true;
 	} while (r == -ENOENT);
 	return r;
+}
+
+static int send(struct publisher *p, struct producer *next, size_t n, struct err *e)
+{
+	return send_with(p, next, n, NULL, e);
+}
+
+/* The receipt after the messages that are about to go. */
+static struct receipt receipt_after(const struct publisher *p, size_t done, bool complete)
+{
+	struct receipt r = *p->receipt;
+
+	r.done = (int64_t)done;
+	r.complete = complete;
+	r.published += p->out_rows;
+	r.messages += (int64_t)p->n_out;
+	return r;
+}
+
+/* The messages that wait, up to group `done`, with the receipt that says so. */
+static int send_receipted(struct publisher *p, struct producer *next, size_t done, struct err *e)
+{
+	struct receipt after = receipt_after(p, done, done == p->grouping.n);
+	struct rider also = {.key = key_processed(after.id), .rev = after.mod_rev};
+	struct strbuf text;
+	int r;
+
+	strbuf_init(&text, RECEIPT_TEXT_MAX);
+	receipt_encode(&text, &after);
+	also.value = (struct slice){text.s, text.len};
+	r = send_with(p, next, p->n_out, &also, e);
+	strbuf_release(&text);
+	if (r)
+		return r;
+	after.mod_rev = also.rev;
+	*p->receipt = after;
+	return 0;
 }
 
 /* Shows a changed rate before waiting for its sake; figures.h adds it up. */
@@ -249,14 +351,14 @@ static int report_rate(struct publisher *p, struct producer *next, struct err *e
 	return now.throttle_rate == p->record.throttle_rate ? 0 : send(p, &now, 0, e);
 }
 
-static int send_out(struct publisher *p, struct producer *next, struct err *e)
+static int send_out(struct publisher *p, struct producer *next, size_t done, struct err *e)
 {
 	int r = report_rate(p, next, e);
 
 	if (!r && p->n_out)
 		r = p->conf.admit(p->out_rows, p->conf.arg);
 	if (!r)
-		r = send(p, next, p->n_out, e);
+		r = p->receipt ? send_receipted(p, next, done, e) : send(p, next, p->n_out, e);
 	for (size_t i = 0; i < p->n_out && !r; i++) {
 		const struct outgoing *o = &p->out[i];
 
@@ -307,14 +409,15 @@ static int publish_groups(struct publisher *p, const struct window *w, size_t fr
 				p->record.source, p->grouping.groups[i].n, BATCH_PAYLOAD_MAX);
 		if (i + 1 < n && !out_full(p))
 			continue;
-		if (i + 1 < n && !p->record.window_end)
+		if (i + 1 < n && !p->record.window_end && p->conf.fingerprint)
 			r = open_window(p, w, e);
 		next = p->record;
-		next.window_done = (int64_t)i + 1;
+		if (next.window_end)
+			next.window_done = (int64_t)i + 1;
 		if (!r && i + 1 == n)
 			r = after_window(p, w, &next);
 		if (!r)
-			r = send_out(p, &next, e);
+			r = send_out(p, &next, i + 1, e);
 	}
 	return r;
 }
@@ -328,18 +431,35 @@ static int skip_window(struct publisher *p, const struct window *w, struct err *
 	return r ? r : send(p, &next, 0, e);
 }
 
-int publisher_window(struct publisher *p, const struct window *w, struct err *e)
+static int publish_rest(struct publisher *p, const struct window *w, int64_t batch_size,
+			int64_t segment_s, size_t done, struct err *e)
 {
-	bool resumed = p->record.window_end != 0;
-	size_t done = resumed ? (size_t)p->record.window_done : 0;
-
-	if (!w->n)
-		return skip_window(p, w, e);
-	window_group(w, resumed ? p->record.batch_size : p->batch_size,
-		     (resumed ? p->record.segment_s : p->segment_s) * NS_PER_SEC, &p->grouping);
+	window_group(w, batch_size, segment_s * NS_PER_SEC, &p->grouping);
 	for (size_t i = 0; i < MIN(done, p->grouping.n); i++) {
 		p->stats.duplicates++;
 		p->stats.duplicate_rows += p->grouping.groups[i].n;
 	}
 	return done >= p->grouping.n ? skip_window(p, w, e) : publish_groups(p, w, done, e);
+}
+
+int publisher_window(struct publisher *p, const struct window *w, struct err *e)
+{
+	const struct producer *now = &p->record;
+
+	if (!w->n)
+		return skip_window(p, w, e);
+	return now->window_end ? publish_rest(p, w, now->batch_size, now->segment_s,
+					      (size_t)now->window_done, e)
+			       : publish_rest(p, w, p->batch_size, p->segment_s, 0, e);
+}
+
+int publisher_request(struct publisher *p, const struct window *w, struct receipt *receipt,
+		      struct err *e)
+{
+	int r;
+
+	p->receipt = receipt;
+	r = publish_rest(p, w, receipt->batch_size, receipt->segment_s, (size_t)receipt->done, e);
+	p->receipt = NULL;
+	return r;
 }

@@ -8,12 +8,15 @@
 #ifndef GPUTEL_PUBLISHER_H
 #define GPUTEL_PUBLISHER_H
 
+#include "clock.h"
 #include "producer.h"
 #include "queue.h"
+#include "receipt.h"
 #include "session.h"
 #include "window.h"
 
 #define PUBLISHER_LEASE_KEYS 1000 /* idempotency keys under one lease */
+#define PUBLISHER_LEASE_S    60   /* for so long receipts are put under one */
 
 struct publisher_conf {
 	struct etcd *etcd;
@@ -29,7 +32,7 @@ struct publisher_conf {
 	/* Told each accepted message. */
 	void (*accepted)(const struct message *m, void *arg);
 	/* Hex text that knows the bytes [0, before) of the source again. NULL: it cannot be read
-	 * again. */
+	 * again, so that it is of no use to record which window is open. */
 	int (*fingerprint)(int64_t before, char ret[2 * SHA256_LEN + 1], void *arg);
 	void *arg;
 };
@@ -51,6 +54,9 @@ struct publisher {
 	size_t n_out;
 	size_t out_bytes;
 	int64_t out_rows;
+	struct receipt *receipt; /* of the window under way, or NULL */
+	int64_t receipt_lease, receipt_keys;
+	struct mono receipt_lease_since;
 };
 
 /* Becomes the owner of the source in record (which may have mod_rev 0: it is new); waits while
@@ -66,5 +72,11 @@ void publisher_new_pass(struct publisher *p);
 /* Publishes all of w, or, if it is the window that the record has open, what is not done of it.
  * -EOWNERDEAD: another streamer has taken over. -ECANCELED. */
 int publisher_window(struct publisher *p, const struct window *w, struct err *e) must_check;
+
+/* Publishes what is not done of a request by its receipt, and moves that on (receipt.h). w is all
+ * of the request's rows, at least one; the source cannot be read again. -EALREADY: somebody else
+ * works on the same request. */
+int publisher_request(struct publisher *p, const struct window *w, struct receipt *receipt,
+		      struct err *e) must_check;
 
 #endif

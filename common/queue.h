@@ -53,6 +53,21 @@ int queue_open_producer(struct etcd *c, struct producer *p, struct err *e) must_
 int queue_publish(struct etcd *c, struct producer *p, const struct producer *next,
 		  struct outgoing *msgs, size_t n, struct err *e) must_check;
 
+/* A key that changes in the same transaction or keeps it from happening: If mod(key) = rev Then put
+ * value. */
+struct rider {
+	struct key key;
+	int64_t rev; /* afterwards: of the transaction */
+	struct slice value;
+	int64_t lease;
+};
+
+/* The same with a rider (NULL: none). -EALREADY: its key has changed; nothing happened. -ENOENT: or
+ * the rider's lease is gone. */
+int queue_publish_with(struct etcd *c, struct producer *p, const struct producer *next,
+		       struct outgoing *msgs, size_t n, struct rider *also,
+		       struct err *e) must_check;
+
 /* ---- consuming ------------------------------------------------------------------------------- */
 
 /* The session that acts: create(/consumers/id) = session. */

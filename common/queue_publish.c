@@ -93,14 +93,23 @@ static struct producer advanced(const struct producer *next, const struct outgoi
 	return p;
 }
 
+static void put_rider(struct etcd_txn *t, const struct rider *also)
+{
+	etcd_if_mod(t, also->key.s, also->rev);
+	etcd_then_put(t, also->key.s, also->value, also->lease);
+	etcd_else_get(t, also->key.s, NULL);
+}
+
 /* Numbers the messages and builds the transaction. */
 static void build_publish(struct etcd_txn *t, const struct producer *p, const struct producer *done,
-			  struct outgoing *msgs, size_t n)
+			  struct outgoing *msgs, size_t n, const struct rider *also)
 {
 	int64_t sequence = p->sequence;
 
 	etcd_if_mod(t, key_producer(p->source).s, p->mod_rev);
 	etcd_else_get(t, key_producer(p->source).s, NULL);
+	if (also)
+		put_rider(t, also);
 	for (size_t i = 0; i < n; i++) {
 		if (msgs[i].duplicate)
 			continue;
@@ -111,10 +120,12 @@ static void build_publish(struct etcd_txn *t, const struct producer *p, const st
 	put_producer(t, done);
 }
 
-/* Marks the messages whose idempotency keys stand there already. Returns how many. */
-static size_t mark_duplicates(const struct etcd_reply *reply, struct outgoing *msgs, size_t n)
+/* Marks the messages whose idempotency keys stand there already. Returns how many. range: the first
+ * that is about one. */
+static size_t mark_duplicates(const struct etcd_reply *reply, struct outgoing *msgs, size_t n,
+			      size_t range)
 {
-	size_t found = 0, range = 1;
+	size_t found = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		if (msgs[i].duplicate)
@@ -125,9 +136,28 @@ static size_t mark_duplicates(const struct etcd_reply *reply, struct outgoing *m
 	return found;
 }
 
+static bool has_changed(const struct etcd_reply *reply, const struct rider *also)
+{
+	const struct etcd_kv *kv = queue_only(reply, 1);
+
+	return (kv ? kv->mod_rev : 0) != also->rev;
+}
+
+/* After a "false" that was not of our own doing. */
+static int explain_refusal(const struct etcd_reply *reply, const struct producer *p,
+			   struct outgoing *msgs, size_t n, const struct rider *also, struct err *e)
+{
+	if (also && has_changed(reply, also))
+		return err_set(e, -EALREADY, "%s was changed by somebody else", also->key.s);
+	if (mark_duplicates(reply, msgs, n, also ? 2 : 1))
+		return -EAGAIN;
+	return err_set(e, -EIO, "source %s: etcd refused a transaction whose compares hold",
+		       p->source);
+}
+
 /* -EAGAIN: there were duplicates, which are marked now; build and send again without them. */
 static int publish_once(struct etcd *c, struct producer *p, const struct producer *next,
-			struct outgoing *msgs, size_t n, struct err *e)
+			struct outgoing *msgs, size_t n, struct rider *also, struct err *e)
 {
 	struct producer done = advanced(next, msgs, n);
 	struct etcd_reply reply;
@@ -135,7 +165,7 @@ static int publish_once(struct etcd *c, struct producer *p, const struct produce
 	int r;
 
 	etcd_txn_init(&t, c, "publish");
-	build_publish(&t, p, &done, msgs, n);
+	build_publish(&t, p, &done, msgs, n, also);
 	r = etcd_txn_settle(&t, &reply, NULL, e);
 	etcd_txn_release(&t);
 	if (r)
@@ -145,25 +175,30 @@ static int publish_once(struct etcd *c, struct producer *p, const struct produce
 		*p = done;
 	} else {
 		r = settle_producer(&reply, p, &done, e);
-		if (r == -EAGAIN && !mark_duplicates(&reply, msgs, n))
-			r = err_set(e, -EIO,
-				    "source %s: etcd refused a transaction whose "
-				    "compares hold",
-				    p->source);
+		if (r == -EAGAIN)
+			r = explain_refusal(&reply, p, msgs, n, also, e);
 	}
 	etcd_reply_release(&reply);
+	if (!r && also)
+		also->rev = p->mod_rev;
 	return r;
 }
 
-int queue_publish(struct etcd *c, struct producer *p, const struct producer *next,
-		  struct outgoing *msgs, size_t n, struct err *e)
+int queue_publish_with(struct etcd *c, struct producer *p, const struct producer *next,
+		       struct outgoing *msgs, size_t n, struct rider *also, struct err *e)
 {
 	struct producer stamped = *next;
 	int r;
 
 	stamped.updated_ns = MAX(wall_now_ns(), p->updated_ns + 1);
 	do
-		r = publish_once(c, p, &stamped, msgs, n, e);
+		r = publish_once(c, p, &stamped, msgs, n, also, e);
 	while (r == -EAGAIN);
 	return r;
+}
+
+int queue_publish(struct etcd *c, struct producer *p, const struct producer *next,
+		  struct outgoing *msgs, size_t n, struct err *e)
+{
+	return queue_publish_with(c, p, next, msgs, n, NULL, e);
 }

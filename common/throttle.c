@@ -8,7 +8,9 @@
 #include <pthread.h>
 
 enum state { STATE_OPEN, STATE_SLOW, STATE_PAUSED };
-enum { POLL_MS = 500, POLL_MIN_MS = 20, RATE_WINDOW_MS = 1000 };
+enum { POLL_MS = 500, POLL_MIN_MS = 20, RATE_WINDOW_MS = 1000, LOOK_MS = 2000 };
+enum { RATE_UNKNOWN = 1000 };                     /* rows/s, where none has been seen yet */
+enum { WAIT_MIN_MS = 1000, WAIT_MAX_MS = 30000 }; /* that others are told to wait */
 
 #define SPACE_PAUSE  0.85
 #define SPACE_RESUME 0.80
@@ -26,6 +28,8 @@ struct throttle {
 	double share;
 	int64_t max_depth, max_bytes, max_lag_ms; /* 0: no limit */
 	enum state state;
+	double load, fall; /* of the last look, and by how much a second it has become less */
+	struct mono looked;
 	int64_t depth;     /* when it was looked at last */
 	int64_t published; /* messages published here since then */
 	bool look_now;
@@ -129,6 +133,17 @@ static void tell(enum state state, const struct figures *f)
 		state == STATE_PAUSED ? "; rows wait until the collectors have caught up" : "");
 }
 
+/* How fast it falls: half of it from this look, half from before. */
+static void note_load(struct throttle *t, double now)
+{
+	double s = (double)MAX(mono_ms_since(t->looked), POLL_MIN_MS) / 1000;
+
+	if (t->looked.ns)
+		t->fall = (t->fall + (t->load - now) / s) / 2;
+	t->load = now;
+	t->looked = mono_now();
+}
+
 static void update(struct throttle *t, const struct figures *f)
 {
 	enum state before, now;
@@ -138,7 +153,8 @@ static void update(struct throttle *t, const struct figures *f)
 	t->depth = f->depth;
 	t->published = 0;
 	t->look_now = false;
-	now = t->state = t->enabled ? next_state(before, load(t, f)) : STATE_OPEN;
+	note_load(t, load(t, f));
+	now = t->state = t->enabled ? next_state(before, t->load) : STATE_OPEN;
 	pthread_cond_broadcast(&t->changed);
 	pthread_mutex_unlock(&t->lock);
 	if (before != now)
@@ -246,15 +262,26 @@ static void measure(struct throttle *t, int64_t rows)
 	t->window_start = mono_now();
 }
 
-/* Takes the tokens of a message, going into debt for at most that one. False: none are there. */
-static bool take_tokens(struct throttle *t, int64_t rows)
+/* Past a limit, rows/s. */
+static double rate_now(const struct throttle *t)
+{
+	return (t->full_rate > 0 ? t->full_rate : RATE_UNKNOWN) * t->share;
+}
+
+static void refill(struct throttle *t)
 {
 	struct mono now = mono_now();
-	double rate = t->full_rate * t->share;
+	double rate = rate_now(t);
 
 	t->tokens += rate * (double)(now.ns - t->refilled.ns) / (double)NS_PER_SEC;
 	t->tokens = MIN(t->tokens, rate);
 	t->refilled = now;
+}
+
+/* Takes the tokens of a message, going into debt for at most that one. False: none are there. */
+static bool take_tokens(struct throttle *t, int64_t rows)
+{
+	refill(t);
 	if (t->tokens < 0)
 		return false;
 	t->tokens -= (double)rows;
@@ -279,6 +306,57 @@ static bool may_go(struct throttle *t, int64_t rows)
 	if (t->state == STATE_PAUSED || may_be_past_pause(t))
 		return false;
 	return t->state == STATE_OPEN || take_tokens(t, rows);
+}
+
+/* Until the queue is below its limits, if it goes on so. */
+static double until_open_ms(const struct throttle *t)
+{
+	return t->fall > 0 ? (t->load - 1) / t->fall * 1000 : WAIT_MAX_MS;
+}
+
+static double until_tokens_ms(struct throttle *t)
+{
+	double rate = rate_now(t);
+
+	refill(t);
+	return t->tokens >= 0 ? 0 : rate > 0 ? -t->tokens / rate * 1000 : until_open_ms(t);
+}
+
+int64_t throttle_wait_ms(struct throttle *t)
+{
+	double ms = 0;
+
+	pthread_mutex_lock(&t->lock);
+	if (t->enabled && t->state == STATE_PAUSED)
+		ms = MAX(until_open_ms(t), WAIT_MIN_MS);
+	else if (t->enabled && may_be_past_pause(t))
+		ms = WAIT_MIN_MS;
+	else if (t->enabled && t->state == STATE_SLOW)
+		ms = until_tokens_ms(t);
+	pthread_mutex_unlock(&t->lock);
+	return (int64_t)MIN(ms, WAIT_MAX_MS);
+}
+
+/* In debt for no longer than anybody is told to wait. */
+void throttle_spend(struct throttle *t, int64_t rows)
+{
+	pthread_mutex_lock(&t->lock);
+	measure(t, rows);
+	if (t->state != STATE_OPEN) {
+		refill(t);
+		t->tokens = MAX(t->tokens - (double)rows, -rate_now(t) * WAIT_MAX_MS / 1000);
+	}
+	pthread_mutex_unlock(&t->lock);
+}
+
+void throttle_await_look(struct throttle *t)
+{
+	struct mono deadline = mono_in_ms(LOOK_MS);
+
+	pthread_mutex_lock(&t->lock);
+	while (t->enabled && !t->looked.ns && mono_ms_until(deadline) && !daemon_stopping())
+		wait_changed(t, POLL_MS);
+	pthread_mutex_unlock(&t->lock);
 }
 
 int throttle_admit(struct throttle *t, int64_t rows, bool patient)

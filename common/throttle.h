@@ -21,6 +21,12 @@ void throttle_stop(struct throttle *t); /* NULL is fine */
 /* Waits until `rows` rows may go. -ECANCELED: a stop was asked for while waiting and, where patient
  * (the rows cannot be read again), the drain's deadline has passed too. Any thread. */
 int throttle_admit(struct throttle *t, int64_t rows, bool patient) must_check;
+/* For who cannot wait: 0 if rows may go now, else the milliseconds after which to ask again, from
+ * what the tokens lack or from how fast the queue has become shorter. Those that went are spent. */
+int64_t throttle_wait_ms(struct throttle *t);
+void throttle_spend(struct throttle *t, int64_t rows);
+/* Waits a while for the first look at the queue, before which everything may go. */
+void throttle_await_look(struct throttle *t);
 /* What was published, for the average size of a message. */
 void throttle_published(struct throttle *t, int64_t bytes);
 

@@ -52,6 +52,14 @@ bool window_full(const struct window *w)
 	return w->n >= WINDOW_ROWS || w->end - w->offset >= WINDOW_BYTES;
 }
 
+void window_truncate(struct window *w, size_t n)
+{
+	if (n >= w->n)
+		return;
+	strbuf_truncate(&w->text, w->rows[n].value_at);
+	w->n = n;
+}
+
 /* ---- grouping -------------------------------------------------------------------------------- */
 
 /* Rows by host, hosts by first row: a counting sort. starts gets one entry per host and one more.

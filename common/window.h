@@ -60,6 +60,8 @@ void window_begin(struct window *w, int64_t offset, int64_t line);
 void window_add(struct window *w, const struct sample *s, struct stamp time, int64_t end,
 		int64_t end_line);
 bool window_full(const struct window *w);
+/* Drops the rows from the n-th on. */
+void window_truncate(struct window *w, size_t n);
 
 /* Zero *ret before first use. */
 void window_group(const struct window *w, int64_t batch_size, int64_t segment_ns,

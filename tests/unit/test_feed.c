@@ -715,7 +715,7 @@ TEST(what_another_counts_on_is_read_on)
 
 TEST(a_path_leads_nowhere_but_to_what_its_host_has)
 {
-	struct principal who = {.refs = 1, .hosts = only_h1};
+	struct principal who = {.refs = 1, .reads = only_h1};
 	struct feed *f = begin_feed(1);
 	struct subscriber *s = subscriber_new(f, &who, on_wake, &(struct client){0});
 	struct err e;

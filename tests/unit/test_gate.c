@@ -129,6 +129,43 @@ TEST(the_longest_unseen_client_is_forgotten_first)
 	limiter_free(l);
 }
 
+TEST(scopes_say_all_that_a_token_may)
+{
+	static const struct {
+		const char *scopes;
+		bool reads_all, reads_h, writes_all, writes_h, writes_any;
+	} cases[] = {
+		{"", true, true, true, true, true},
+		{"read=*", true, true, false, false, false},
+		{"write=*", false, false, true, true, true},
+		{"write=h*", false, false, false, true, true},
+		{"write=x read=h", false, true, false, false, true},
+	};
+	struct tokens *t = NULL;
+	struct err e = {""};
+	char text[256];
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct principal *p;
+
+		snprintf(text, sizeof(text), "n %s %s\n",
+			 "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b",
+			 cases[i].scopes);
+		if (!CHECK_EQ_INT(tokens_open(&t, test_file("tokens", text), &e), 0))
+			continue;
+		p = tokens_find(t, SLICE_LIT("secret"));
+		if (CHECK(p)) {
+			CHECK_EQ_INT(principal_may_read_all(p), cases[i].reads_all);
+			CHECK_EQ_INT(principal_may_read(p, "h"), cases[i].reads_h);
+			CHECK_EQ_INT(principal_may_write_all(p), cases[i].writes_all);
+			CHECK_EQ_INT(principal_may_write(p, "h"), cases[i].writes_h);
+			CHECK_EQ_INT(principal_may_write_any(p), cases[i].writes_any);
+		}
+		principal_unref(p);
+		tokens_close(t);
+	}
+}
+
 TEST(tokens_are_found_by_their_hash)
 {
 	uint8_t hash[SHA256_LEN];
@@ -152,6 +189,7 @@ TEST(tokens_are_found_by_their_hash)
 		CHECK_EQ_STR(p->name, "some.one");
 		CHECK(principal_may_read(p, "node-1") && principal_may_read(p, "other"));
 		CHECK(!principal_may_read(p, "another") && !principal_may_read_all(p));
+		CHECK(!principal_may_write_any(p) && !principal_may_write(p, "node-1"));
 	}
 	principal_unref(p);
 	tokens_close(t);

@@ -5,8 +5,8 @@
  * A stage yields records in one total order: event time, then host, then GPU, then position (of
  * buckets: series). order=desc reverses all of it. Where a record stands in that order is its key,
  * which is what cursors keep. */
-#ifndef GPUTEL_BRIDGE_RECORD_H
-#define GPUTEL_BRIDGE_RECORD_H
+#ifndef GPUTEL_BRIDGE_ROW_RECORD_H
+#define GPUTEL_BRIDGE_ROW_RECORD_H
 
 #include "query.h"
 
