@@ -1,8 +1,11 @@
 #include "device.h"
 
+#include "clock.h"
+
 #include <errno.h>
 #include <linux/fuse.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -10,6 +13,10 @@
 #ifndef FUSE_INIT_EXT
 #define FUSE_INIT_EXT (1U << 30)
 #endif
+#define AWAKE_NS   50000  /* the longest that a thread stays awake for the next request */
+#define SOON_NS    100000 /* a request that waits for a thread to wake up comes within this */
+#define SOON_AGAIN 8      /* so many have to, after a thread was awake in vain */
+
 #define NOTIFY_RESEND     7         /* since protocol 7.40 */
 #define ALLOW_MMAP_FLAGS2 (1U << 4) /* bit 36: FUSE_DIRECT_IO_ALLOW_MMAP */
 
@@ -39,11 +46,49 @@ static void note_init(struct device *d, const void *buf, size_t n)
 		atomic_store(&d->init, in->header.unique);
 }
 
+/* ---- staying awake ---------------------------------------------------------------------------
+ */
+
+/* One thread at a time; to whoever else wants the processor it yields. Others wait in read(2) as
+ * ever, so that no request depends on this. False: it did not. */
+static bool stay_awake(struct device *d, int fd)
+{
+	int64_t until = mono_now().ns + AWAKE_NS;
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	bool came;
+
+	if (atomic_load_explicit(&d->soon, memory_order_relaxed) <= 0 ||
+	    atomic_exchange(&d->awake, true))
+		return false;
+	while (!(came = poll(&p, 1, 0) > 0) && mono_now().ns < until)
+		sched_yield();
+	atomic_store(&d->awake, false);
+	if (!came)
+		atomic_store(&d->soon, -SOON_AGAIN);
+	return true;
+}
+
+/* How soon a request came after the last one was done with. */
+static void note_pause(struct device *d)
+{
+	int64_t pause = mono_now().ns - atomic_load_explicit(&d->done_ns, memory_order_relaxed);
+	int soon = atomic_load_explicit(&d->soon, memory_order_relaxed);
+
+	atomic_store_explicit(&d->soon, pause < SOON_NS ? MIN(soon + 1, 1) : MIN(soon, 0),
+			      memory_order_relaxed);
+}
+
 static ssize_t device_read(int fd, void *buf, size_t size, void *userdata)
 {
 	struct device *d = userdata;
-	ssize_t n = read(fd, buf, size);
+	ssize_t n;
+	bool awake;
 
+	atomic_store_explicit(&d->done_ns, mono_now().ns, memory_order_relaxed);
+	awake = stay_awake(d, fd);
+	n = read(fd, buf, size);
+	if (!awake)
+		note_pause(d);
 	if (n > 0 && !atomic_load_explicit(&d->begun, memory_order_relaxed))
 		note_init(d, buf, (size_t)n);
 	return n;
