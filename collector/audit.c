@@ -133,9 +133,11 @@ static int print(const struct audit *a, int64_t revision)
 	rows = print_line("rows:", a->published.rows + t->rows_ended, a->queued.rows,
 			  a->processing.rows, t->rows_stored - t->rows_foreign, a->dead.rows,
 			  t->rows_dropped);
-	printf("foreign: queued=%lld processing=%lld stored=%lld dead=%lld\n",
+	printf("foreign: queued=%lld processing=%lld stored=%lld dead=%lld rows=%lld "
+	       "no_value=%lld\n",
 	       (long long)a->queued.foreign_messages, (long long)a->processing.foreign_messages,
-	       (long long)t->messages_foreign, (long long)a->dead.foreign_messages);
+	       (long long)t->messages_foreign, (long long)a->dead.foreign_messages,
+	       (long long)t->rows_foreign, (long long)t->rows_no_value);
 	printf("readable_rows=%lld unreadable_values=%lld\n", (long long)a->readable_rows,
 	       (long long)a->unreadable);
 	printf("balance=%s\n", messages || rows || a->unreadable ? "WRONG" : "exact");

@@ -164,7 +164,9 @@ struct host *backlog_put(struct backlog *b, const struct etcd_kv *kv)
 	struct err e;
 
 	if (key_parse_ulid(kv->key, ulid)) {
-		note_misfit(b, kv, "its key is no ULID");
+		note_misfit(b, kv,
+			    "its key is no ULID: expected 26 of 0-9 and A-Z without I, L, O and U, "
+			    "the first at most 7");
 		return NULL;
 	}
 	forget_pending(b, ulid);
@@ -264,10 +266,10 @@ size_t backlog_take(struct backlog *b, struct host *h, struct claim *claims, siz
 	while (n < max && (p = first_pending(h))) {
 		bool redelivered = is_redelivered(&p->m);
 
-		if (n && (redelivered || sum + (size_t)p->m.bytes > bytes))
+		if (n && (redelivered || sum + message_bytes(&p->m) > bytes))
 			break;
 		remove_pending(b, p);
-		sum += (size_t)p->m.bytes;
+		sum += message_bytes(&p->m);
 		claims[n++] = (struct claim){.m = p->m, .queue_rev = p->mod_rev, .hold = &h->hold};
 		free(p);
 		if (redelivered)

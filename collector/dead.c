@@ -1,15 +1,17 @@
 #include "dead.h"
 
-#include "batch.h"
 #include "keys.h"
 #include "message.h"
+#include "migration.h"
 #include "producer.h"
 #include "render.h"
 #include "tally.h"
 
 #include <stdio.h>
 
-enum { MESSAGE_TEXT_MAX = 64 * 1024 };
+enum { MESSAGE_TEXT_MAX = 64 * 1024, FAULTS_MAX = 100 };
+
+#define DAY_NS (24 * 3600 * NS_PER_SEC)
 
 /* ---- list ------------------------------------------------------------------------------------ */
 
@@ -25,8 +27,9 @@ static int print_letter(const struct etcd_kv *kv, void *arg)
 		printf("%s: %s\n", ulid, e.text);
 		return 0;
 	}
-	created[stamp_format((struct stamp){m.created_ns / NS_PER_SEC * NS_PER_SEC, 0}, created)] =
-		0;
+	if (m.created_ns)
+		created[stamp_format((struct stamp){m.created_ns / NS_PER_SEC * NS_PER_SEC, 0},
+				     created)] = 0;
 	printf("%s host=%s rows=%lld attempts=%lld created=%s reason=%s\n", ulid, m.host,
 	       (long long)m.rows, (long long)m.attempt, created, m.reason ? m.reason : "");
 	message_release(&m);
@@ -46,7 +49,6 @@ static void print_rows(const struct batch *b)
 	struct strbuf line;
 
 	strbuf_init(&line, BATCH_RAW_MAX);
-	printf("hostname,gpu_id,%s", ROW_FILE_HEADER);
 	for (size_t i = 0; i < b->rows.n; i++) {
 		const struct row *row = &b->rows.rows[i];
 		const struct batch_series *s = &b->series[row->series];
@@ -67,16 +69,62 @@ static void print_rows(const struct batch *b)
 	strbuf_release(&line);
 }
 
-static void print_payload(struct slice payload)
+static int print_batch(struct slice payload, bool first, struct err *e)
 {
 	struct batch b = {0};
-	struct err e;
+	int r = batch_decode(payload.p, payload.len, &b, e);
 
-	if (batch_decode(payload.p, payload.len, &b, &e))
-		printf("# %s (%zu bytes)\n", e.text, payload.len);
-	else
+	if (!r && first)
+		printf("hostname,gpu_id,%s", ROW_FILE_HEADER);
+	if (!r)
 		print_rows(&b);
 	batch_release(&b);
+	return r;
+}
+
+/* At most FAULTS_MAX of them. */
+static void print_fault(const char *text, void *arg)
+{
+	int *n = arg;
+
+	if (++*n <= FAULTS_MAX)
+		printf("# %s\n", text);
+	else if (*n == FAULTS_MAX + 1)
+		printf("# ...\n");
+}
+
+/* The rows of an older schema, or everything that is wrong with them. */
+static int print_older(const struct message *m, struct slice payload, struct err *e)
+{
+	int n = 0;
+	struct migration_faults faults = {print_fault, &n};
+	struct migration g = {0};
+	int r = migration_open(&g, m, payload, DAY_NS, &faults, e);
+
+	for (size_t i = 0; i < migration_count(&g) && !r; i++) {
+		struct outgoing o;
+
+		r = migration_outgoing(&g, i, m, &o, e);
+		if (!r)
+			r = print_batch((struct slice){o.payload.s, o.payload.len}, !i, e);
+		migration_outgoing_release(&o);
+	}
+	migration_release(&g);
+	return n ? 0 : r;
+}
+
+static void print_payload(const struct etcd_kv *letter, struct slice payload, const char *ulid)
+{
+	struct message m = {0};
+	struct err e;
+	int r = message_decode(ulid, letter->value, &m, &e);
+
+	if (!r)
+		r = migration_is_older(m.schema) ? print_older(&m, payload, &e)
+						 : print_batch(payload, true, &e);
+	if (r)
+		printf("# %s (%zu bytes)\n", e.text, payload.len);
+	message_release(&m);
 }
 
 static bool check_id(const char *ulid, struct err *e)
@@ -112,7 +160,7 @@ int dead_show(struct etcd *c, const char *ulid, struct err *e)
 		printf("%.*s\n", (int)reply.ranges[0].kvs[0].value.len,
 		       reply.ranges[0].kvs[0].value.p);
 		if (reply.ranges[1].n)
-			print_payload(reply.ranges[1].kvs[0].value);
+			print_payload(&reply.ranges[0].kvs[0], reply.ranges[1].kvs[0].value, ulid);
 	} else {
 		r = not_there(ulid, e);
 	}

@@ -7,6 +7,7 @@
 #include "digest.h"
 #include "json.h"
 #include "log.h"
+#include "migrate.h"
 #include "process.h"
 #include "session.h"
 #include "tally.h"
@@ -24,7 +25,7 @@ enum {
 	RECOVERY_MS = 10000, /* and at once when a collector is seen to vanish */
 };
 
-enum mode { MODE_COLLECT, MODE_DRAIN, MODE_AUDIT, MODE_DEAD };
+enum mode { MODE_COLLECT, MODE_DRAIN, MODE_AUDIT, MODE_DEAD, MODE_MIGRATE };
 
 struct collector {
 	struct conf conf;
@@ -58,7 +59,7 @@ static int set_mode(void *arg, enum mode mode, struct err *e)
 
 	if (k->mode != MODE_COLLECT)
 		return err_set(e, -EINVAL,
-			       "--drain, --audit and --dead-letters exclude each other");
+			       "--drain, --audit, --dead-letters and --migrate exclude each other");
 	k->mode = mode;
 	return 0;
 }
@@ -71,6 +72,11 @@ static int set_drain(const char *value, void *arg, struct err *e)
 static int set_audit(const char *value, void *arg, struct err *e)
 {
 	return set_mode(arg, MODE_AUDIT, e);
+}
+
+static int set_migrate(const char *value, void *arg, struct err *e)
+{
+	return set_mode(arg, MODE_MIGRATE, e);
 }
 
 static int set_dead(const char *value, void *arg, struct err *e)
@@ -114,6 +120,9 @@ static const struct conf_option options[] = {
 	 set_audit},
 	{"dead-letters", 0, "list|show ID|replay [ID]|drop ID",
 	 "what could not be stored: list it, show it, try it again, delete it", set_dead},
+	{"migrate", 0, NULL,
+	 "upgrade what older releases and other programs have queued, look at what is stored",
+	 set_migrate},
 };
 
 /* ---- tools ----------------------------------------------------------------------------------- */
@@ -158,7 +167,9 @@ static const struct dead_command dead_commands[5] = {
 static int run_tool(struct collector *k)
 {
 	struct err e = {0};
-	int r = k->mode == MODE_AUDIT ? audit(k->etcd, &e) : k->dead->run(k, &e);
+	int r = k->mode == MODE_AUDIT     ? audit(k->etcd, &e)
+		: k->mode == MODE_MIGRATE ? migrate(k->etcd, k->conf.segment * NS_PER_MS, &e)
+					  : k->dead->run(k, &e);
 
 	if (r < 0)
 		log_error("%s", e.text[0] ? e.text : strerror(-r));
@@ -497,7 +508,8 @@ int main(int argc, char **argv)
 	const struct conf_program program = {
 		.name = "gputel-collector",
 		.bit = CONF_COLLECTOR,
-		.synopsis = "[--drain | --audit | --dead-letters COMMAND [ID]] [OPTION...]",
+		.synopsis =
+			"[--drain | --audit | --dead-letters COMMAND [ID] | --migrate] [OPTION...]",
 		.about =
 			"Takes messages from the queue in etcd and stores their rows, each exactly "
 			"once. Any number of collectors on one etcd and prefix share the work.",
@@ -527,7 +539,7 @@ int main(int argc, char **argv)
 	} else {
 		daemon_on_stop(on_stop, &k);
 		daemon_on_hup(on_hup, &k);
-		r = k.mode == MODE_AUDIT || k.mode == MODE_DEAD ? run_tool(&k) : run(&k);
+		r = k.mode >= MODE_AUDIT ? run_tool(&k) : run(&k);
 	}
 	if (k.etcd)
 		etcd_cancel(k.etcd);

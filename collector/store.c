@@ -1,6 +1,6 @@
 #include "store.h"
 
-#include "failpoint.h"
+#include "content.h"
 #include "intake.h"
 #include "log.h"
 
@@ -9,7 +9,8 @@ enum {
 	TXN_BYTES = 256 * 1024,  /* aim */
 	UNIT_BYTES = 160 * 1024, /* payload of one host stored together */
 	OPS_PER_PAIR = 3,
-	HELD_UP_MS = 5000, /* until a message is tried again that may not be dead-lettered */
+	SPLIT_MESSAGES = 40, /* put into the queue in one transaction, two puts each */
+	HELD_UP_MS = 5000,   /* until a message is tried again that may not be dead-lettered */
 	MERGE_LAG_MS = 2000,
 	BACKLOG = 4, /* messages of a host that are not gathered any longer */
 };
@@ -137,37 +138,13 @@ static int dead_letter(struct turn *t, struct claim *k, const char *reason, stru
 	return 0;
 }
 
-/* NULL, or why the message cannot be stored. */
-static const char *decode(struct claim *k, struct batch *b, struct err *e)
-{
-	uint8_t sha[SHA256_LEN];
-
-	failpoint(k->m.host, "decode"); /* a message that kills its collector */
-	if (k->m.expires_ns && wall_now_ns() > k->m.expires_ns)
-		return "expired";
-	if (strcmp(k->m.schema, MESSAGE_SCHEMA)) {
-		err_set(e, 0, "schema version \"%.32s\" is not known here", k->m.schema);
-		return e->text;
-	}
-	if (!k->payload.len)
-		return "its payload is missing";
-	sha256(k->payload.s, k->payload.len, sha);
-	if (memcmp(sha, k->m.sha256, sizeof(sha)))
-		return "payload: SHA-256 mismatch";
-	if (batch_decode(k->payload.s, k->payload.len, b, e))
-		return e->text;
-	if (!slice_eq(b->host, slice_str(k->m.host)))
-		return "payload: rows of another host than the pointer says";
-	if (b->rows.n != (size_t)k->m.rows)
-		return "payload: another number of rows than the pointer says";
-	return NULL;
-}
-
 static void count_stored(struct tally *t, const struct claim *k)
 {
 	t->messages_processed++;
 	t->rows_stored += k->m.rows;
-	t->latency_ms_sum += MAX(wall_now_ns() - k->m.created_ns, 0) / NS_PER_MS;
+	if (k->m.created_ns)
+		t->latency_ms_sum += MAX(wall_now_ns() - k->m.created_ns, 0) / NS_PER_MS;
+	t->rows_no_value += k->no_value;
 	if (k->foreign) {
 		t->messages_foreign++;
 		t->rows_foreign += k->m.rows;
@@ -253,9 +230,9 @@ static int store_intake(struct turn *t, struct host *h, struct intake *in, struc
 	return 0;
 }
 
-/* As many of the claims as go together; *ret_n of them. b has their batches. -EBADMSG: they cannot
+/* As many of the claims as go together; *ret_n of them. x has their rows. -EBADMSG: they cannot
  * be stored as they are. */
-static int store_some(struct turn *t, struct host *h, struct claim *claims, struct batch *b,
+static int store_some(struct turn *t, struct host *h, struct claim *claims, struct content *x,
 		      size_t n, size_t *ret_n, struct err *e)
 {
 	struct intake *in;
@@ -269,7 +246,7 @@ static int store_some(struct turn *t, struct host *h, struct claim *claims, stru
 		if (take && bytes + claims[take].payload.len > UNIT_BYTES)
 			break;
 		bytes += claims[take].payload.len;
-		r = intake_add(in, &b[take++], e);
+		r = intake_add(in, &x[take++].batch, e);
 		if (!r && take > 1 &&
 		    (intake_pairs(in) > WRITER_PAIRS_MAX ||
 		     ops_of(intake_pairs(in), take) > TXN_OPS)) {
@@ -288,7 +265,7 @@ static int store_some(struct turn *t, struct host *h, struct claim *claims, stru
 }
 
 /* One message on its own; what cannot be stored is dead-lettered. */
-static int store_alone(struct turn *t, struct host *h, struct claim *k, struct batch *b,
+static int store_alone(struct turn *t, struct host *h, struct claim *k, struct content *x,
 		       struct err *e)
 {
 	struct err why;
@@ -296,7 +273,7 @@ static int store_alone(struct turn *t, struct host *h, struct claim *k, struct b
 	int r = turn_flush(t, e);
 
 	if (!r)
-		r = store_some(t, h, k, b, 1, &n, e);
+		r = store_some(t, h, k, x, 1, &n, e);
 	if (!r)
 		r = turn_send(t, e);
 	if (!is_refusal(r))
@@ -309,14 +286,14 @@ static int store_alone(struct turn *t, struct host *h, struct claim *k, struct b
 }
 
 /* Claims of one host, good ones, in order. */
-static int store_run(struct turn *t, struct host *h, struct claim *claims, struct batch *b,
+static int store_run(struct turn *t, struct host *h, struct claim *claims, struct content *x,
 		     size_t n, struct err *e)
 {
 	size_t at = 0;
 
 	while (at < n) {
 		size_t took = 0;
-		int r = store_some(t, h, claims + at, b + at, n - at, &took, e);
+		int r = store_some(t, h, claims + at, x + at, n - at, &took, e);
 
 		if (is_refusal(r)) {
 			/* One of them spoils it: what was built is void, then one by one. */
@@ -324,7 +301,7 @@ static int store_run(struct turn *t, struct host *h, struct claim *claims, struc
 			r = turn_flush(t, e);
 			took = n - at;
 			for (size_t i = 0; i < took && !r; i++)
-				r = store_alone(t, h, &claims[at + i], &b[at + i], e);
+				r = store_alone(t, h, &claims[at + i], &x[at + i], e);
 		}
 		if (r)
 			return r;
@@ -333,27 +310,91 @@ static int store_run(struct turn *t, struct host *h, struct claim *claims, struc
 	return 0;
 }
 
+/* As many messages from `at` on as go into one transaction are put into the queue. */
+static int add_messages(struct turn *t, struct claim *k, struct migration *g, size_t *at,
+			struct err *e)
+{
+	size_t first = *at;
+	int r = 0;
+
+	while (!r && *at < migration_count(g) && *at - first < SPLIT_MESSAGES &&
+	       t->ending.t.bytes < TXN_BYTES) {
+		struct outgoing o;
+
+		r = migration_outgoing(g, (*at)++, &k->m, &o, e);
+		if (!r)
+			queue_add_message(&t->ending.t, &o);
+		migration_outgoing_release(&o);
+	}
+	return r;
+}
+
+/* The messages that a message is split into take its place in the queue: all in the transaction
+ * that ends its claim, or of many, the first ones part by part. */
+static int split_in_parts(struct turn *t, struct claim *k, struct migration *g, struct err *e)
+{
+	size_t at = (size_t)k->m.part, n = migration_count(g);
+	int r;
+
+	do {
+		r = add_messages(t, k, g, &at, e);
+		if (r)
+			return -EBADMSG;
+		if (at < n)
+			ending_part(&t->ending, k, (int64_t)at);
+		else
+			ending_complete(&t->ending, k);
+		/* Those that it became will count as stored, but not what a record has published.
+		 */
+		if (at == n && (!n || !k->foreign))
+			count_stored(&t->tally, k);
+		else if (at == n)
+			t->tally.rows_no_value += k->no_value;
+		r = turn_send(t, e);
+	} while (!r && at < n);
+	return r;
+}
+
+static int split(struct turn *t, struct claim *k, struct migration *g, struct err *e)
+{
+	struct err why;
+	int r = turn_flush(t, e);
+
+	if (!r)
+		r = split_in_parts(t, k, g, e);
+	if (!is_refusal(r))
+		return r;
+	why = *e;
+	turn_begin(t);
+	return dead_letter(t, k, why.text, e);
+}
+
 /* Claims of one host: those that are not what they say are dead-lettered on the way. */
 static int store_share(struct turn *t, const struct share *s, struct err *e)
 {
-	struct batch *b = xcalloc(s->n, sizeof(*b));
+	struct content *x = xcalloc(s->n, sizeof(*x));
 	size_t from = 0;
 	int r = 0;
 
 	for (size_t i = 0; i <= s->n && !r; i++) {
+		bool had = i < s->n && s->claims[i].rev;
 		const char *reason = NULL;
 		struct err why;
 
-		if (i < s->n && s->claims[i].rev && !(reason = decode(&s->claims[i], &b[i], &why)))
+		if (had)
+			reason = content_open(&x[i], &s->claims[i], t->w->conf.segment_ns, &why);
+		if (had && !reason && !x[i].is_split)
 			continue;
-		r = store_run(t, s->host, s->claims + from, b + from, i - from, e);
+		r = store_run(t, s->host, s->claims + from, x + from, i - from, e);
 		if (!r && reason)
 			r = dead_letter(t, &s->claims[i], reason, e);
+		else if (!r && had)
+			r = split(t, &s->claims[i], &x[i].split, e);
 		from = i + 1;
 	}
 	for (size_t i = 0; i < s->n; i++)
-		batch_release(&b[i]);
-	free(b);
+		content_release(&x[i]);
+	free(x);
 	return r;
 }
 
@@ -376,7 +417,7 @@ static size_t gather(struct worker *w, struct host *first, struct claim *claims,
 
 		shares[n_shares++] = (struct share){h, claims + n, took};
 		for (size_t i = 0; i < took; i++)
-			bytes += (size_t)claims[n + i].m.bytes;
+			bytes += message_bytes(&claims[n + i].m);
 		n += took;
 		if (alone || n >= max || bytes >= w->conf.buffer_bytes)
 			break;

@@ -11,6 +11,7 @@
 #include "strbuf.h"
 
 #include <math.h>
+#include <stdio.h>
 
 #define DEPTH_MAX   64
 #define BLOCK_NODES 512
@@ -533,6 +534,24 @@ int64_t json_int(const struct json *j, int64_t fallback)
 bool json_bool(const struct json *j)
 {
 	return is_type(j, T_TRUE);
+}
+
+const char *json_excerpt(const struct json *j, char buf[JSON_EXCERPT_MAX])
+{
+	static const char *const words[] = {
+		[T_NULL] = "null",      [T_FALSE] = "false",      [T_TRUE] = "true",
+		[T_ARRAY] = "an array", [T_OBJECT] = "an object",
+	};
+	const char *quote = json_is_string(j) ? "\"" : "";
+	int max = JSON_EXCERPT_MAX - 8;
+
+	if (!json_is_string(j) && !json_is_number(j))
+		return strcpy(buf, j ? words[j->type] : "nothing");
+	snprintf(buf, JSON_EXCERPT_MAX, "%s%.*s%s%s", quote, (int)MIN(j->n, (size_t)max), j->text,
+		 j->n > (size_t)max ? "..." : "", quote);
+	for (char *c = buf; *c; c++)
+		*c = *c < ' ' || *c > '~' ? '?' : *c;
+	return buf;
 }
 
 int json_each(const struct json *object,

@@ -33,6 +33,10 @@ int64_t json_int(const struct json *j, int64_t fallback); /* also a decimal stri
 struct slice json_number_text(const struct json *j);      /* as it was written; "": no number */
 bool json_bool(const struct json *j);                     /* false if it is no boolean */
 
+/* What stands there, fit for one line: "abc", 17, null, an object. */
+#define JSON_EXCERPT_MAX 72
+const char *json_excerpt(const struct json *j, char buf[JSON_EXCERPT_MAX]);
+
 /* Calls fn for each member of an object, in order; stops at the first non-zero return, which it
  * passes on. */
 int json_each(const struct json *object,

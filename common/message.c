@@ -1,6 +1,7 @@
 #include "message.h"
 
 #include "json.h"
+#include "stamp.h"
 
 static void add_str(struct strbuf *out, const char *name, const char *value)
 {
@@ -28,7 +29,8 @@ void message_encode(struct strbuf *out, const struct message *m)
 	add_int(out, "attempt", m->attempt);
 	add_int(out, "rows", m->rows);
 	add_int(out, "bytes", m->bytes);
-	add_str(out, "sha256", digest);
+	if (!m->no_sha256)
+		add_str(out, "sha256", digest);
 	add_str(out, "schema", m->schema);
 	add_str(out, "trace_id", m->trace_id);
 	add_int(out, "created_at", m->created_ns);
@@ -40,11 +42,83 @@ void message_encode(struct strbuf *out, const struct message *m)
 	strbuf_addc(out, '}');
 }
 
-static char *dup_str(const struct json *doc, const char *name)
-{
-	struct slice s = json_str(json_get(doc, name));
+/* ---- decoding -------------------------------------------------------------------------------- */
 
-	return xstrndup(s.p, s.len);
+enum kind { TEXT, NEEDED, OPTIONAL, COUNT, NUMBER, TIME };
+
+/* COUNT: far from where adding to it could overflow. OPTIONAL: NULL where it is not there. */
+static const struct field {
+	const char *name;
+	enum kind kind;
+	size_t offset;
+} fields[] = {
+	{"topic", TEXT, offsetof(struct message, topic)},
+	{"host", NEEDED, offsetof(struct message, host)},
+	{"source", TEXT, offsetof(struct message, source)},
+	{"schema", NEEDED, offsetof(struct message, schema)},
+	{"trace_id", TEXT, offsetof(struct message, trace_id)},
+	{"reason", OPTIONAL, offsetof(struct message, reason)},
+	{"raw", OPTIONAL, offsetof(struct message, raw)},
+	{"sequence", NUMBER, offsetof(struct message, sequence)},
+	{"epoch", NUMBER, offsetof(struct message, epoch)},
+	{"part", COUNT, offsetof(struct message, part)},
+	{"attempt", COUNT, offsetof(struct message, attempt)},
+	{"rows", COUNT, offsetof(struct message, rows)},
+	{"bytes", COUNT, offsetof(struct message, bytes)},
+	{"created_at", TIME, offsetof(struct message, created_ns)},
+	{"expires_at", TIME, offsetof(struct message, expires_ns)},
+};
+
+static int decode_text(const struct field *f, const struct json *value, char **ret, struct err *e)
+{
+	struct slice text = json_str(value);
+	char got[JSON_EXCERPT_MAX];
+
+	if (value && !json_is_string(value))
+		return err_set(e, -EBADMSG, "%s: expected a string, got %s", f->name,
+			       json_excerpt(value, got));
+	if (memchr(text.p, '\0', text.len))
+		return err_set(e, -EBADMSG, "%s: expected text, got a NUL in it", f->name);
+	if (f->kind == NEEDED && !text.len)
+		return err_set(e, -EBADMSG, "%s: missing", f->name);
+	if (value || f->kind != OPTIONAL)
+		*ret = xstrndup(text.p, text.len);
+	return 0;
+}
+
+static int decode_number(const struct field *f, const struct json *value, int64_t *ret,
+			 struct err *e)
+{
+	int64_t max = f->kind == COUNT ? INT32_MAX : INT64_MAX, n = json_int(value, -1);
+	char got[JSON_EXCERPT_MAX];
+	struct stamp t;
+
+	if (n < 0 && f->kind == TIME && memchr(json_str(value).p, ':', json_str(value).len) &&
+	    !stamp_parse(json_str(value), &t))
+		n = t.ns;
+	if (!value)
+		n = 0;
+	if (n < 0 || n > max)
+		return err_set(e, -EBADMSG, "%s: expected %sa whole number from 0 to %lld, got %s",
+			       f->name, f->kind == TIME ? "RFC 3339, or " : "", (long long)max,
+			       json_excerpt(value, got));
+	*ret = n;
+	return 0;
+}
+
+static int decode_fields(const struct json *doc, struct message *m, struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(fields) && !r; i++) {
+		const struct json *value = json_get(doc, fields[i].name);
+		void *at = (char *)m + fields[i].offset;
+
+		value = json_is_null(value) ? NULL : value;
+		r = fields[i].kind <= OPTIONAL ? decode_text(&fields[i], value, at, e)
+					       : decode_number(&fields[i], value, at, e);
+	}
+	return r;
 }
 
 static int hex_digit(char c)
@@ -66,60 +140,43 @@ static bool parse_sha256(struct slice s, uint8_t ret[SHA256_LEN])
 	return true;
 }
 
-/* Counts stay far from where adding to them could overflow. */
-static bool is_count(int64_t v)
+static int decode_sha256(const struct json *doc, struct message *m, struct err *e)
 {
-	return v >= 0 && v <= INT32_MAX;
-}
+	const struct json *value = json_get(doc, "sha256");
+	char got[JSON_EXCERPT_MAX];
 
-static const char *fault(const struct json *doc, const struct message *m)
-{
-	if (!json_is_object(doc))
-		return "no JSON object";
-	if (!m->host[0])
-		return "host: missing";
-	if (!m->schema[0])
-		return "schema: missing";
-	if (m->sequence < 0 || m->epoch < 0 || m->expires_ns < 0 || !is_count(m->part) ||
-	    !is_count(m->attempt) || !is_count(m->rows) || !is_count(m->bytes))
-		return "a number is out of range";
-	return NULL;
+	m->no_sha256 = !value || json_is_null(value);
+	if (m->no_sha256 && strcmp(m->schema, MESSAGE_SCHEMA))
+		return 0;
+	if (m->no_sha256)
+		return err_set(e, -EBADMSG, "sha256: missing");
+	return parse_sha256(json_str(value), m->sha256)
+		       ? 0
+		       : err_set(e, -EBADMSG,
+				 "sha256: expected 64 hexadecimal digits in lower case, got %s",
+				 json_excerpt(value, got));
 }
 
 int message_decode(const char *ulid, struct slice json, struct message *ret, struct err *e)
 {
 	struct message m = {0};
+	char got[JSON_EXCERPT_MAX];
 	struct json *doc;
-	const char *wrong;
 	int r = json_parse(json.p, json.len, &doc, e);
 
 	if (r)
 		return err_prefix(e, r, "message %s", ulid);
 	memcpy(m.ulid, ulid, ULID_LEN);
-	m.topic = dup_str(doc, "topic");
-	m.host = dup_str(doc, "host");
-	m.source = dup_str(doc, "source");
-	m.schema = dup_str(doc, "schema");
-	m.trace_id = dup_str(doc, "trace_id");
-	if (json_is_string(json_get(doc, "reason")))
-		m.reason = dup_str(doc, "reason");
-	if (json_is_string(json_get(doc, "raw")))
-		m.raw = dup_str(doc, "raw");
-	m.sequence = json_int(json_get(doc, "sequence"), 0);
-	m.epoch = json_int(json_get(doc, "epoch"), 0);
-	m.part = json_int(json_get(doc, "part"), 0);
-	m.attempt = json_int(json_get(doc, "attempt"), 0);
-	m.rows = json_int(json_get(doc, "rows"), 0);
-	m.bytes = json_int(json_get(doc, "bytes"), 0);
-	m.created_ns = json_int(json_get(doc, "created_at"), 0);
-	m.expires_ns = json_int(json_get(doc, "expires_at"), 0);
-	wrong = fault(doc, &m);
-	if (!wrong && !parse_sha256(json_str(json_get(doc, "sha256")), m.sha256))
-		wrong = "sha256: expected 64 hexadecimal digits";
+	if (!json_is_object(doc))
+		r = err_set(e, -EBADMSG, "expected an object, got %s", json_excerpt(doc, got));
+	if (!r)
+		r = decode_fields(doc, &m, e);
+	if (!r)
+		r = decode_sha256(doc, &m, e);
 	json_free(doc);
-	if (wrong) {
+	if (r) {
 		message_release(&m);
-		return err_set(e, -EBADMSG, "message %s: %s", ulid, wrong);
+		return err_prefix(e, r, "message %s", ulid);
 	}
 	*ret = m;
 	return 0;

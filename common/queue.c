@@ -19,6 +19,12 @@ void queue_put_message(struct etcd_txn *t, const char *key, const struct message
 	strbuf_release(&text);
 }
 
+void queue_add_message(struct etcd_txn *t, const struct outgoing *o)
+{
+	etcd_then_put(t, key_payload(o->m.ulid).s, (struct slice){o->payload.s, o->payload.len}, 0);
+	queue_put_message(t, key_queue(o->m.ulid).s, &o->m);
+}
+
 void queue_if_session(struct etcd_txn *t, const struct fence *f)
 {
 	etcd_if_create(t, key_consumer(f->consumer).s, f->session);

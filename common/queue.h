@@ -68,6 +68,10 @@ int queue_publish_with(struct etcd *c, struct producer *p, const struct producer
 		       struct outgoing *msgs, size_t n, struct rider *also,
 		       struct err *e) must_check;
 
+/* Puts a message into the queue in a transaction of the caller's that takes the one it was made of
+ * out: pointer and payload. No producer's record counts it. */
+void queue_add_message(struct etcd_txn *t, const struct outgoing *o);
+
 /* ---- consuming ------------------------------------------------------------------------------- */
 
 /* The session that acts: create(/consumers/id) = session. */
@@ -109,6 +113,7 @@ struct claim {
 	int64_t rev;  /* mod revision of the claim; 0: it was not to be had */
 	bool foreign; /* no producer's record has published it */
 	bool origin_known;
+	int64_t no_value; /* readings of it that had none; said when it is opened */
 	const struct hold *hold;
 	struct strbuf payload;
 };
@@ -147,6 +152,20 @@ void ending_give_back(struct ending *d, struct claim *k); /* the attempt does no
 /* -EOWNERDEAD: the session is gone, nothing was done. -ESTALE: a hold or claim is (nothing was
  * done). -E2BIG -EINVAL: etcd refuses it as it is. *ret_rev: revision of the commit where known. */
 int ending_send(struct ending *d, int64_t *ret_rev, struct err *e) must_check;
+
+/* ---- replacing ------------------------------------------------------------------------------- */
+
+/* Nobody's claim, but a pointer under key (of the queue or a dead letter's) at mod revision rev, m:
+ * if it is still that,
+ *
+ * n messages are put into the queue in its place: part > 0: it stays, and says that so many of its
+ * parts are done; 0: it goes with its payload. */
+int queue_replace(struct etcd *c, const char *key, int64_t rev, const struct message *m,
+		  int64_t part, const struct outgoing *msgs, size_t n, struct err *e) must_check;
+/* or it is a dead letter with that reason. -EAGAIN of both: it has changed, also by an earlier try
+ * of ours. */
+int queue_bury(struct etcd *c, const char *key, int64_t rev, const struct message *m,
+	       const char *reason, struct err *e) must_check;
 
 /* ---- recovery -------------------------------------------------------------------------------- */
 

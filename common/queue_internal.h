@@ -2,7 +2,8 @@
  *
  *	queue_publish.c   from a source to the queue
  *	queue.c           hosts, claims and their endings
- *	queue_recover.c   what dead consumers and foreign programs leave behind */
+ *	queue_recover.c   what dead consumers and foreign programs leave behind
+ *	queue_replace.c   what older releases leave behind */
 #ifndef GPUTEL_QUEUE_INTERNAL_H
 #define GPUTEL_QUEUE_INTERNAL_H
 

@@ -71,8 +71,7 @@ static void publish_one(struct etcd_txn *t, const struct outgoing *o, int64_t le
 	struct key processed = key_processed(o->idempotency);
 
 	etcd_if_create(t, processed.s, 0);
-	etcd_then_put(t, key_payload(o->m.ulid).s, (struct slice){o->payload.s, o->payload.len}, 0);
-	queue_put_message(t, key_queue(o->m.ulid).s, &o->m);
+	queue_add_message(t, o);
 	etcd_then_put(t, processed.s, slice_str(o->m.ulid), lease);
 	etcd_else_get(t, processed.s, NULL);
 }

@@ -12,7 +12,8 @@ enum {
 /* ---- misfits --------------------------------------------------------------------------------- */
 
 /* A dead letter in place of what is no pointer, with its bytes. reason is borrowed. */
-static void put_misfit(struct etcd_txn *t, struct slice key, struct slice bytes, const char *reason)
+static void put_misfit(struct etcd_txn *t, struct slice key, struct slice bytes, const char *reason,
+		       char ret_ulid[ULID_LEN + 1])
 {
 	struct message m = {.topic = (char *)"telemetry",
 			    .host = (char *)"-",
@@ -29,15 +30,55 @@ static void put_misfit(struct etcd_txn *t, struct slice key, struct slice bytes,
 	strbuf_add_base64(&raw, bytes.p, MIN(bytes.len, RAW_MAX));
 	m.raw = raw.s;
 	queue_put_message(t, key_deadletter(m.ulid).s, &m);
+	memcpy(ret_ulid, m.ulid, sizeof(m.ulid));
 	strbuf_release(&raw);
+}
+
+/* Where the payload of a pointer would be whose key is no ULID; "": its key is one. */
+static struct key payload_of_misfit(const char *key)
+{
+	struct key k = {""};
+	char ulid[ULID_LEN + 1];
+
+	if (key_parse_ulid(slice_str(key), ulid))
+		snprintf(k.s, sizeof(k.s), KEY_PAYLOAD "%.500s", key + strlen(KEY_QUEUE));
+	return k;
+}
+
+/* The payload goes where the dead letter's is looked for. */
+static void move_payload(struct etcd_txn *t, const struct key *from, const struct etcd_range *range,
+			 const char *ulid)
+{
+	if (!range->n)
+		return;
+	etcd_if_mod(t, from->s, range->kvs[0].mod_rev);
+	etcd_then_delete(t, from->s, NULL);
+	etcd_then_put(t, key_payload(ulid).s, range->kvs[0].value, 0);
+}
+
+static int read_misfit(struct etcd *c, const char *key, const struct key *payload,
+		       struct etcd_reply *ret, struct err *e)
+{
+	struct etcd_txn t;
+	int r;
+
+	etcd_txn_init(&t, c, "read_misfit");
+	queue_read_now(&t);
+	etcd_then_get(&t, key, NULL);
+	etcd_then_get(&t, payload->s[0] ? payload->s : KEY_NOTHING, NULL);
+	r = etcd_txn_settle(&t, ret, NULL, e);
+	etcd_txn_release(&t);
+	return r;
 }
 
 int queue_refuse(struct etcd *c, const struct fence *f, const char *key, int64_t rev,
 		 const char *reason, struct err *e)
 {
+	struct key payload = payload_of_misfit(key);
+	char ulid[ULID_LEN + 1];
 	struct etcd_reply now, reply;
 	struct etcd_txn t;
-	int r = etcd_get(c, key, NULL, 0, 0, 0, &now, e);
+	int r = read_misfit(c, key, &payload, &now, e);
 
 	if (r)
 		return r;
@@ -49,7 +90,8 @@ int queue_refuse(struct etcd *c, const struct fence *f, const char *key, int64_t
 	queue_if_session(&t, f);
 	etcd_if_mod(&t, key, rev);
 	etcd_then_delete(&t, key, NULL);
-	put_misfit(&t, slice_str(key), now.ranges[0].kvs[0].value, reason);
+	put_misfit(&t, slice_str(key), now.ranges[0].kvs[0].value, reason, ulid);
+	move_payload(&t, &payload, &now.ranges[1], ulid);
 	etcd_else_get(&t, key_consumer(f->consumer).s, NULL);
 	etcd_reply_release(&now);
 	r = etcd_txn_settle(&t, &reply, NULL, e);
@@ -158,15 +200,15 @@ static bool dies(const struct orphan *x, int64_t max_retries)
 
 static void recover_one(struct etcd_txn *t, struct orphan *x, int64_t max_retries)
 {
-	char reason[96];
+	char reason[96], ulid[ULID_LEN + 1];
 
 	if (x->consumer[0])
 		etcd_if_create(t, key_consumer(x->consumer).s, 0);
 	etcd_if_mod(t, x->key.s, x->rev);
 	etcd_then_delete(t, x->key.s, NULL);
 	if (x->why) {
-		put_misfit(t, slice_str(x->key.s), (struct slice){x->bytes.s, x->bytes.len},
-			   x->why);
+		put_misfit(t, slice_str(x->key.s), (struct slice){x->bytes.s, x->bytes.len}, x->why,
+			   ulid);
 		return;
 	}
 	if (!dies(x, max_retries)) {

@@ -5,13 +5,15 @@
 
 #include <stdio.h>
 
-enum { GOT_MAX = 60 };
+enum { NAME_SHOWN = 60 };
 
 /* A value to be: a metric and its JSON. */
 struct reading {
 	struct slice metric;
 	const struct json *value;
 };
+
+_Static_assert(VALUE_MAX == 64, "take_value says so");
 
 struct record_parser {
 	struct record_conf conf;
@@ -62,33 +64,6 @@ void record_forget(struct record_parser *p)
 
 /* ---- faults ---------------------------------------------------------------------------------- */
 
-struct got_text {
-	char s[GOT_MAX + 8];
-};
-
-/* What stands there, fit for one line. */
-static struct got_text got(const struct json *j)
-{
-	struct slice text = json_is_string(j) ? json_str(j) : json_number_text(j);
-	const char *quote = json_is_string(j) ? "\"" : "";
-	struct got_text x;
-
-	if (!json_is_string(j) && !json_is_number(j)) {
-		snprintf(x.s, sizeof(x.s), "%s",
-			 json_is_object(j)  ? "an object"
-			 : json_is_array(j) ? "an array"
-			 : json_is_null(j)  ? "null"
-			 : json_bool(j)     ? "true"
-					    : "false");
-		return x;
-	}
-	snprintf(x.s, sizeof(x.s), "%s%.*s%s%s", quote, (int)MIN(text.len, GOT_MAX), text.p,
-		 text.len > GOT_MAX ? "..." : "", quote);
-	for (char *c = x.s; *c; c++)
-		*c = *c < ' ' || *c > '~' ? '?' : *c;
-	return x;
-}
-
 static void printf_like(3, 4)
 	fault(struct record_parser *p, struct slice name, const char *fmt, ...)
 {
@@ -99,7 +74,8 @@ static void printf_like(3, 4)
 	va_start(ap, fmt);
 	vsnprintf(why, sizeof(why), fmt, ap);
 	va_end(ap);
-	err_set(&e, 0, "%.*s%s%s", (int)MIN(name.len, GOT_MAX), name.p, name.len ? ": " : "", why);
+	err_set(&e, 0, "%.*s%s%s", (int)MIN(name.len, NAME_SHOWN), name.p, name.len ? ": " : "",
+		why);
 	if (!p->faults++)
 		p->first = e;
 	if (p->conf.fault)
@@ -111,9 +87,17 @@ static struct slice name_of(int field)
 	return slice_str(field_name(field));
 }
 
+static void expected_in(struct record_parser *p, struct slice name, const struct json *value,
+			const char *what)
+{
+	char got[JSON_EXCERPT_MAX];
+
+	fault(p, name, "expected %s, got %s", what, json_excerpt(value, got));
+}
+
 static void expected(struct record_parser *p, int field, const char *what)
 {
-	fault(p, name_of(field), "expected %s, got %s", what, got(p->members[field]).s);
+	expected_in(p, name_of(field), p->members[field], what);
 }
 
 /* ---- members --------------------------------------------------------------------------------- */
@@ -140,7 +124,7 @@ static int add_reading(const char *metric, const struct json *value, void *arg)
 static void add_metrics(struct record_parser *p, const struct json *metrics)
 {
 	if (!json_is_object(metrics))
-		fault(p, SLICE_LIT("metrics"), "expected an object, got %s", got(metrics).s);
+		expected_in(p, SLICE_LIT("metrics"), metrics, "an object");
 	else if (json_count(metrics) > RECORD_MEMBERS_MAX)
 		fault(p, SLICE_LIT("metrics"), "more than %d members", RECORD_MEMBERS_MAX);
 	else
@@ -198,10 +182,11 @@ static int add_label(const char *name, const struct json *value, void *arg)
 	struct slice text = json_is_string(value) ? json_str(value) : json_number_text(value);
 	struct record_parser *p = arg;
 	struct strbuf *out = &p->labels;
+	char got[JSON_EXCERPT_MAX];
 
 	if (!json_is_string(value) && !json_is_number(value)) {
 		fault(p, name_of(FIELD_LABELS), "%.60s: expected a string, got %s", name,
-		      got(value).s);
+		      json_excerpt(value, got));
 		return 0;
 	}
 	strbuf_addf(out, "%s%s=\"", out->len ? "," : "", name);
@@ -284,11 +269,9 @@ static enum value_kind take_value(struct record_parser *p, const struct reading 
 	*ret = number.len ? number : text;
 	if (number.len || json_is_string(r->value))
 		kind = value_classify(*ret, metric_is_percentage(r->metric));
-	if (kind == VALUE_BAD && ret->len > VALUE_MAX)
-		fault(p, name, "expected a number of at most %d bytes, got %s", VALUE_MAX,
-		      got(r->value).s);
-	else if (kind == VALUE_BAD)
-		fault(p, name, "expected a number, got %s", got(r->value).s);
+	if (kind == VALUE_BAD)
+		expected_in(p, name, r->value,
+			    ret->len > VALUE_MAX ? "a number of at most 64 bytes" : "a number");
 	return kind;
 }
 
@@ -346,7 +329,7 @@ static int parse_members(struct record_parser *p, const struct json *record, enu
 
 	begin(p, record, form);
 	if (!json_is_object(record)) {
-		fault(p, SLICE_LIT(""), "expected an object, got %s", got(record).s);
+		expected_in(p, SLICE_LIT(""), record, "an object");
 		return 0;
 	}
 	if (json_count(record) > RECORD_MEMBERS_MAX) {

@@ -21,6 +21,7 @@ static const struct {
 	{"messages_ended", offsetof(struct tally, messages_ended)},
 	{"rows_ended", offsetof(struct tally, rows_ended)},
 	{"latency_ms_sum", offsetof(struct tally, latency_ms_sum)},
+	{"rows_no_value", offsetof(struct tally, rows_no_value)},
 };
 
 static int64_t *field(struct tally *t, size_t i)

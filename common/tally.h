@@ -3,7 +3,7 @@
  *dead sessions are folded into /stats/total, which also has what belongs to no worker.
  *	{"messages_processed":N,"rows_stored":N,"messages_dead":N,"rows_dead":N,
  *	 "messages_foreign":N,"rows_foreign":N,"messages_dropped":N,"rows_dropped":N,
- *	 "messages_ended":N,"rows_ended":N,"latency_ms_sum":N}
+ *	 "messages_ended":N,"rows_ended":N,"latency_ms_sum":N,"rows_no_value":N}
  *
  * The balance, at every revision, in messages and in rows (rows of a message that is stored in
  *parts count when its last part is): published + ended = processed - foreign + dropped + those in
@@ -22,6 +22,7 @@ struct tally {
 		rows_dropped;               /* dead letters that were dropped; not the foreign */
 	int64_t messages_ended, rows_ended; /* published by producers whose records are gone */
 	int64_t latency_ms_sum;             /* from created to stored, of the processed */
+	int64_t rows_no_value; /* of foreign messages: readings without a value; in no sum */
 };
 
 void tally_encode(struct strbuf *out, const struct tally *t);

@@ -94,7 +94,8 @@ static void add_group(struct grouping *g, const struct window *w, size_t at, siz
 		g->cap = g->cap ? 2 * g->cap : 64;
 		g->groups = xrealloc(g->groups, g->cap * sizeof(*g->groups));
 	}
-	g->groups[g->n++] = (struct group){w->rows[g->order[at]].series, (uint32_t)at, (uint32_t)n};
+	g->groups[g->n++] =
+		(struct message_group){w->rows[g->order[at]].series, (uint32_t)at, (uint32_t)n};
 }
 
 /* What the group being cut has so far. Marks hold the number of the group that set them, so that a
@@ -226,8 +227,8 @@ static uint32_t local_index(uint64_t *at, uint32_t message, uint32_t *count, boo
 }
 
 /* Rows and tables of b as the group has them. */
-static void fill_batch(const struct window *w, struct grouping *g, const struct group *group,
-		       struct batch *b, struct row *rows)
+static void fill_batch(const struct window *w, struct grouping *g,
+		       const struct message_group *group, struct batch *b, struct row *rows)
 {
 	uint32_t message = ++g->encoded;
 
@@ -251,7 +252,7 @@ static void fill_batch(const struct window *w, struct grouping *g, const struct 
 
 void window_encode(const struct window *w, struct grouping *g, size_t i, struct strbuf *out)
 {
-	const struct group *group = &g->groups[i];
+	const struct message_group *group = &g->groups[i];
 	struct batch b = {.host = group->first->host};
 	struct row *rows = xmalloc(group->n * sizeof(*rows));
 

@@ -36,14 +36,14 @@ struct window {
 };
 
 /* One message to be. */
-struct group {
+struct message_group {
 	const struct series_ref *first; /* any row's series: the host is the same */
 	uint32_t at, n;                 /* rows order[at … at + n) */
 };
 
 struct grouping {
 	uint32_t *order; /* indexes of the window's rows */
-	struct group *groups;
+	struct message_group *groups;
 	size_t n, cap;
 	size_t hosts;
 	/* Where an id of the window is in the tables of the message being encoded: number of that

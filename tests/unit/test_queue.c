@@ -943,6 +943,65 @@ TEST(a_consumer_that_comes_during_a_recovery_is_left_alone)
 	etcd_close(j.c);
 }
 
+/* ---- replacing ------------------------------------------------------------------------------- */
+
+TEST(a_message_is_replaced_by_others_step_by_step_and_only_as_it_was_read)
+{
+	struct play *p = play_begin(1);
+	struct key key = key_queue(p->ulids[0]);
+	int64_t rev = p->claims[0].queue_rev;
+	struct message *m = &p->claims[0].m;
+	struct outgoing out[3];
+
+	make_messages(out, 3);
+	CHECK_EQ_INT(queue_replace(p->c, key.s, rev - 1, m, 0, out, 3, &e), -EAGAIN);
+	check_census(p->c, 1, 0, 0);
+	CHECK_EQ_INT(queue_replace(p->c, key.s, rev, m, 2, out, 2, &e), 0);
+	check_census(p->c, 3, 0, 0);
+	CHECK_EQ_INT(field(p->c, key.s, "part"), 2);
+	CHECK_EQ_INT(queue_replace(p->c, key.s, rev, m, 0, &out[2], 1, &e), -EAGAIN);
+	rev = stage_mod_rev(p->c, key.s);
+	CHECK_EQ_INT(queue_replace(p->c, key.s, rev, m, 0, &out[2], 1, &e), 0);
+	check_census(p->c, 3, 0, 0);
+	CHECK_EQ_INT(stage_mod_rev(p->c, key.s), 0);
+	release_messages(out, 3);
+	play_end(p);
+}
+
+TEST(a_message_is_buried_with_a_reason_and_only_as_it_was_read)
+{
+	struct play *p = play_begin(1);
+	struct key key = key_queue(p->ulids[0]), dead = key_deadletter(p->ulids[0]);
+	int64_t rev = p->claims[0].queue_rev;
+
+	CHECK_EQ_INT(queue_bury(p->c, key.s, rev + 1, &p->claims[0].m, "bad", &e), -EAGAIN);
+	check_census(p->c, 1, 0, 0);
+	CHECK_EQ_INT(queue_bury(p->c, key.s, rev, &p->claims[0].m, "bad", &e), 0);
+	check_census(p->c, 0, 0, 1);
+	rev = stage_mod_rev(p->c, dead.s);
+	CHECK_EQ_INT(queue_bury(p->c, dead.s, rev, &p->claims[0].m, "worse", &e), 0);
+	CHECK(strstr(stage_read(p->c, dead.s), "\"reason\":\"worse\""));
+	check_census(p->c, 0, 0, 1);
+	play_end(p);
+}
+
+/* ---- misfits --------------------------------------------------------------------------------- */
+
+TEST(what_has_no_ulid_in_its_key_is_dead_lettered_with_its_payload_under_a_new_one)
+{
+	struct play *p = play_begin(0);
+	int64_t rev;
+
+	stage_put(p->c, KEY_QUEUE "mine", "{}");
+	stage_put(p->c, KEY_PAYLOAD "mine", "rows");
+	rev = stage_mod_rev(p->c, KEY_QUEUE "mine");
+	CHECK_EQ_INT(queue_refuse(p->c, &p->f, KEY_QUEUE "mine", rev - 1, "why", &e), 0);
+	CHECK_EQ_INT(stage_count(p->c, KEY_QUEUE), 1);
+	CHECK_EQ_INT(queue_refuse(p->c, &p->f, KEY_QUEUE "mine", rev, "why", &e), 0);
+	check_census(p->c, 0, 0, 1);
+	play_end(p);
+}
+
 TEST(what_a_dead_consumer_left_that_is_no_claim_is_dead_lettered_with_its_bytes)
 {
 	static const char ulid[] = "01ARZ3NDEKTSV4RRFFQ69G5FAV";

@@ -97,7 +97,7 @@ static void check_is_partition(const struct sample_window *s)
 	size_t at = 0;
 
 	for (size_t i = 0; i < s->g.n; i++) {
-		const struct group *x = &s->g.groups[i];
+		const struct message_group *x = &s->g.groups[i];
 
 		good &= x->at == at && x->n > 0;
 		for (size_t k = 0; k < x->n; k++, at++) {
@@ -120,7 +120,7 @@ static void check_hosts_in_order(const struct sample_window *s)
 	size_t hosts = s->g.n > 0;
 
 	for (size_t i = 1; i < s->g.n; i++) {
-		const struct group *a = &s->g.groups[i - 1], *b = &s->g.groups[i];
+		const struct message_group *a = &s->g.groups[i - 1], *b = &s->g.groups[i];
 		uint32_t last = s->g.order[a->at + a->n - 1], first = s->g.order[b->at];
 
 		if (host_eq(&w->rows[last], &w->rows[first])) {
@@ -134,7 +134,7 @@ static void check_hosts_in_order(const struct sample_window *s)
 	CHECK_EQ_INT(s->g.hosts, hosts);
 }
 
-static size_t distinct(const struct sample_window *s, const struct group *x)
+static size_t distinct(const struct sample_window *s, const struct message_group *x)
 {
 	size_t n = 0;
 
@@ -156,7 +156,7 @@ static size_t distinct(const struct sample_window *s, const struct group *x)
 static void check_limits(const struct sample_window *s, size_t batch_size)
 {
 	for (size_t i = 0; i < s->g.n; i++) {
-		const struct group *x = &s->g.groups[i];
+		const struct message_group *x = &s->g.groups[i];
 
 		CHECK(x->n <= batch_size);
 		CHECK(distinct(s, x) <= WINDOW_PAIRS);
@@ -191,7 +191,7 @@ static bool same_as_batch(const struct window *w, const struct window_row *row,
 
 static void check_payload(struct sample_window *s, size_t i)
 {
-	const struct group *x = &s->g.groups[i];
+	const struct message_group *x = &s->g.groups[i];
 	struct batch b = {0};
 	struct strbuf out;
 	struct err e = {""};
