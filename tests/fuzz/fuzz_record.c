@@ -33,7 +33,7 @@ static void take(struct record_parser *p, const struct json *record, enum record
 	require(r == 0 || r == -EINVAL);
 	require((r == 0) == (*told == 0) && (r ? faults : 0) == *told && (r == 0 || e.text[0]));
 	for (size_t i = 0; r == 0 && i < rows.n; i++) {
-		require(value_classify(rows.samples[i].value) == VALUE_NUMBER);
+		require(value_classify(rows.samples[i].value, false) == VALUE_NUMBER);
 		window_add(w, &rows.samples[i], rows.samples[i].time, 0, 0);
 	}
 }
