@@ -174,6 +174,10 @@ FUZZ_OBJ  := $(filter-out %/main.o,$(call objects,common/*.c streamer/*.c))
 $(B)/tests/fuzz/%.o: EXTRA = -DFUZZ
 -include $(FUZZERS:%=$(B)/tests/fuzz/%.d)
 
+# Beside it the parsers of the bridge, each where it is fuzzed.
+$(B)/tests/fuzz/fuzz_http: $(call objects,$(foreach m,cursor decimal head peer range,bridge/$(m).c))
+$(B)/tests/fuzz/fuzz_command: $(call objects,bridge/command.c bridge/filter.c)
+
 $(FUZZERS:%=$(B)/tests/fuzz/%): %: %.o $(FUZZ_OBJ)
 	@echo "  LD      $@"
 	@$(CC) -fsanitize=fuzzer,address -pthread -o $@ $^ $(LIBS) $(if $(findstring json,$@),-ljansson)

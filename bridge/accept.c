@@ -1,6 +1,7 @@
 #include "accept.h"
 
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -155,6 +156,14 @@ static void to_rest(struct acceptor *a, struct opener *o)
 		refuse(a, o, 503, "too many requests are being answered");
 }
 
+/* Its end stands behind bytes that stay unread, where recv does not see it. */
+static bool has_ended(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLRDHUP};
+
+	return poll(&p, 1, 0) > 0;
+}
+
 static void look(struct acceptor *a, struct opener *o)
 {
 	ssize_t n = recv(o->fd, a->peeked, HEAD_MAX, MSG_PEEK | MSG_DONTWAIT);
@@ -168,6 +177,8 @@ static void look(struct acceptor *a, struct opener *o)
 	}
 	switch (head_look(a->peeked, (size_t)n, &status, &e)) {
 	case HEAD_MORE:
+		if (has_ended(o->fd))
+			refuse(a, o, 400, "the connection ended within the head of a request");
 		return;
 	case HEAD_REST:
 		to_rest(a, o);

@@ -115,6 +115,37 @@ def test_since_replays_without_gap_or_repeat_while_rows_arrive(served, tmp_path)
     assert got == [str(i) for i in range(1200)]
 
 
+@pytest.mark.parametrize("seconds", [1, pytest.param(10, marks=pytest.mark.soak)])
+def test_after_a_cut_since_gives_every_row_once(served, tmp_path, seconds):
+    """The connection is gone without a word while rows come all the time."""
+    over, published = threading.Event(), []
+
+    def write():
+        while not over.is_set():
+            publish(served, tmp_path / f"{len(published)}.csv", numbered(100 * len(published), 100))
+            published.append(None)
+    writer = threading.Thread(target=write)
+    writer.start()
+    first = Socket(served.bridge, {"since": "0"})
+    wait_until(lambda: len(first.rows()) >= 200, 30, "rows before the cut")
+    first.loop.call_soon_threadsafe(first.socket.transport.abort)
+    first.thread.join()
+    before = [f for f in first.frames if "rows" in f]
+    while before[-1].get("more"):
+        before.pop()
+    known = len(published)
+    time.sleep(seconds)
+    wait_until(lambda: len(published) > known + 1, 30, "rows during the cut")
+    second = Socket(served.bridge, {"since": str(before[-1]["rev"])})
+    over.set()
+    writer.join()
+    got = [str(r["value"]) for f in before for r in f["rows"]]
+    wait_until(lambda: len(got) + len(second.rows()) >= 100 * len(published), 30, "all rows")
+    assert got + second.values() == [str(i) for i in range(100 * len(published))]
+    assert not any("gap" in f for f in second.frames)
+    second.close()
+
+
 def test_since_of_a_second_subscription_leaves_out_what_the_first_has_had(served, tmp_path):
     publish(served, tmp_path / "a.csv", numbered(0, 50) + numbered(50, 50, host="host-2"))
     client = Socket(served.bridge, {"host": "host-1", "since": "0"})

@@ -187,6 +187,14 @@ def test_slow_openers_are_cut_off(bridge):
     assert bridge.get("/healthz").status_code == 200
 
 
+def test_half_a_head_and_an_end_is_answered_at_once(bridge):
+    for data in (b"GET /healthz HTTP/1.1\r\nHost: x\r\n", b"G"):
+        with bridge.connect(5) as s:
+            s.sendall(data)
+            s.shutdown(socket.SHUT_WR)
+            assert problem_of(read_answer(s)) == 400
+
+
 def test_ten_thousand_idle_connections_keep_nobody_out(reference):
     """As many as the machine's limit of files allows."""
     b = Bridge(reference.system)

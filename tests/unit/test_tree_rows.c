@@ -5,6 +5,28 @@
 
 /* ---- row files ------------------------------------------------------------------------------- */
 
+static bool is_dated(struct fixture *x)
+{
+	struct attr a;
+
+	CHECK_EQ_INT(attr_at(x->t, LOG, &a), 0);
+	return a.dated;
+}
+
+TEST(a_date_is_known_to_tell_contents_apart_where_the_last_commit_moved_it)
+{
+	struct fixture x;
+
+	begin(&x);
+	store_rows(&x, T0, 0, two, 2);
+	CHECK(is_dated(&x));
+	store_rows(&x, T0, 2, next, 2);
+	CHECK(is_dated(&x));
+	store_rows(&x, T0, 4, two, 2);
+	CHECK(!is_dated(&x));
+	end(&x);
+}
+
 TEST(a_row_file_grows_by_whole_rows_and_reads_alike_in_any_pieces)
 {
 	struct fixture x;
