@@ -94,22 +94,42 @@ static int load_identity(struct writer *w, const struct etcd_kv *kv, struct err 
 	return 0;
 }
 
+/* Then: nothing is stored of the host. Else, where session and writer hold, something is. */
+static void ask_identities(struct decision *d, struct etcd *c, const struct fence *f,
+			   const struct hold *h)
+{
+	struct key data = key_under(KEY_DATA, h->host), gpus = key_under(KEY_GPUS, h->host);
+	struct key end = key_prefix_end(gpus.s);
+
+	decision_begin(d, c, f, h);
+	etcd_if_range_mod_below(&d->t, data.s, key_prefix_end(data.s).s, 1);
+	etcd_then_get(&d->t, gpus.s, end.s);
+	etcd_else_get(&d->t, key_consumer(f->consumer).s, NULL);
+	etcd_else_get(&d->t, key_writer(h->host).s, NULL);
+	etcd_else_get(&d->t, gpus.s, end.s);
+}
+
 int writer_load(struct writer **ret, struct etcd *c, const struct fence *f, const struct hold *h,
 		int64_t segment_ns, int64_t lease_ns, struct err *e)
 {
 	struct writer *w = xcalloc(1, sizeof(*w));
-	struct key prefix = key_under(KEY_GPUS, h->host);
 	struct decision d;
+	size_t at = 0;
 	int r;
 
 	memcpy(w->host, h->host, sizeof(w->host));
 	w->segment_ns = segment_ns;
 	w->lease_ns = lease_ns;
-	decision_begin(&d, c, f, h);
-	etcd_then_get(&d.t, prefix.s, key_prefix_end(prefix.s).s);
-	r = decision_read(&d, e);
-	for (size_t i = 0; !r && i < d.reply.ranges[0].n; i++)
-		r = load_identity(w, &d.reply.ranges[0].kvs[i], e);
+	ask_identities(&d, c, f, h);
+	r = etcd_txn_settle(&d.t, &d.reply, NULL, e);
+	w->whole = !r && d.reply.succeeded;
+	if (!r && !w->whole) {
+		r = writer_why_refused(&d.reply, f, h, e);
+		r = r == -EAGAIN ? 0 : r;
+		at = 2;
+	}
+	for (size_t i = 0; !r && i < d.reply.ranges[at].n; i++)
+		r = load_identity(w, &d.reply.ranges[at].kvs[i], e);
 	decision_end(&d);
 	if (r)
 		writer_free(w);
@@ -336,6 +356,13 @@ static int learn_together(struct writer *w, struct etcd *c, const struct fence *
 	return r;
 }
 
+static void know_empty(const struct writer *w, const struct segment_ref *ref)
+{
+	struct lesson l = lesson_begin(w, NULL);
+
+	take_lesson(&l, ref);
+}
+
 static bool is_to_learn(const struct segment_ref *ref, bool parts)
 {
 	const struct segment_state *s = gpu_segment_state(ref->gpu, ref->start_ns);
@@ -351,7 +378,9 @@ int writer_know(struct writer *w, struct etcd *c, const struct fence *f, const s
 	int r = 0;
 
 	for (size_t i = 0; i < n; i++)
-		if (is_to_learn(&refs[i], parts))
+		if (w->whole && !gpu_segment_state(refs[i].gpu, refs[i].start_ns))
+			know_empty(w, &refs[i]);
+		else if (is_to_learn(&refs[i], parts))
 			unknown[n_unknown++] = refs[i];
 	if (n_unknown)
 		r = learn_together(w, c, f, h, unknown, n_unknown, e);

@@ -52,7 +52,8 @@ struct segment_ref {
 struct writer {
 	char host[NAME_MAX_ENCODED + 1];
 	int64_t segment_ns;
-	int64_t lease_ns;           /* RETENTION + 2 SEGMENT; 0: chunks live for ever */
+	int64_t lease_ns; /* RETENTION + 2 SEGMENT; 0: chunks live for ever */
+	bool whole; /* nothing was stored when it was loaded: what is not known here is not there */
 	struct map gpus;            /* name as the source writes it → struct gpu_state */
 	struct segment_ref *stored; /* in the transaction under way */
 	size_t n_stored;

@@ -17,6 +17,7 @@ enum {
 	CLOCK_EVERY = 256,
 	COLUMNS_TOLD = 400, /* bytes of their names in a line of the log */
 	HOSTS_PER_S = 1000, /* messages that etcd takes from all streamers with ease */
+	BULK_PER_S = 100,   /* the same of a file that is read as fast as it goes */
 };
 
 /* Reading fills one window while the publishing thread works on the other. */
@@ -123,10 +124,12 @@ static int ensure_publisher(struct feed *f, struct err *e)
 }
 
 /* Each window makes a message for each host in it. So many of them that etcd would do little else
- * are gathered for longer, and become larger instead. */
+ * are gathered for longer, and become larger instead; and sooner where nobody waits for a row, but
+ * for all of a file. */
 static void stretch(struct feed *f, size_t hosts)
 {
-	int64_t ms = (int64_t)hosts * 1000 / HOSTS_PER_S, before = f->stretch_ms;
+	int64_t per_s = f->is_file && f->conf->pace == PACE_NONE ? BULK_PER_S : HOSTS_PER_S;
+	int64_t ms = (int64_t)hosts * 1000 / per_s, before = f->stretch_ms;
 	bool is = ms > f->conf->flush_ms, was = before > f->conf->flush_ms;
 
 	f->stretch_ms = ms;

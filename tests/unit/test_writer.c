@@ -404,13 +404,15 @@ TEST(who_is_no_longer_the_writer_reads_and_stores_nothing)
 	struct writer *w = NULL;
 
 	CHECK_EQ_INT(STORE(d, {"0", "A", "", "u", DAY_1, "1"}), 0);
+	desk_load(d);
+	CHECK_EQ_INT(STORE(d, {"0", "A", "", "u", DAY_1, "1"}), 0);
 	stage_put(d->c, key_writer("h").s, "thief");
 	CHECK_EQ_INT(STORE(d, {"0", "A", "", "u", DAY_1 + HOUR, "1"}), -ESTALE);
 	CHECK_EQ_INT(writer_load(&w, d->c, &d->f, &d->h, HOUR, 0, &d->e), -ESTALE);
 	CHECK(!w);
 	stage_die(d->c, "me");
 	CHECK_EQ_INT(STORE(d, {"0", "A", "", "u", DAY_1, "1"}), -EOWNERDEAD);
-	CHECK_EQ_INT(stage_count(d->c, KEY_DATA), 1);
+	CHECK_EQ_INT(stage_count(d->c, KEY_DATA), 2);
 	writer_free(NULL);
 	intake_free(NULL);
 	desk_free(d);
@@ -425,6 +427,30 @@ static void check_refused(const char *gpu, const char *metric, const char *label
 		-EBADMSG);
 	CHECK_EQ_STR(d->e.text, why);
 	CHECK_EQ_INT(stage_count(d->c, KEY_DATA), 0);
+	desk_free(d);
+}
+
+static uint64_t requests(struct desk *d)
+{
+	struct etcd_stats stats;
+
+	etcd_stats(d->c, &stats);
+	return stats.requests;
+}
+
+TEST(a_host_that_had_nothing_is_not_read_again_for_each_segment)
+{
+	struct desk *d = desk_new();
+	uint64_t before = requests(d), one;
+
+	CHECK(d->w->whole);
+	CHECK_EQ_INT(STORE(d, {"0", "A", "", "u", DAY_1, "1"}), 0);
+	one = requests(d) - before;
+	desk_load(d);
+	CHECK(!d->w->whole);
+	before = requests(d);
+	CHECK_EQ_INT(STORE(d, {"0", "A", "", "u", DAY_1 + HOUR, "1"}), 0);
+	CHECK_EQ_INT(requests(d) - before, one + 1);
 	desk_free(d);
 }
 
@@ -471,6 +497,7 @@ TEST(a_damaged_store_is_told_and_not_written_over)
 	struct writer *w = NULL;
 
 	stage_put(d->c, key_data("h", "0", DAY_1, "01ARZ3NDEKTSV4RRFFQ69G5FAV").s, "junk");
+	desk_load(d);
 	CHECK_EQ_INT(STORE(d, {"0", "A", "", "u", DAY_1, "1"}), -EUCLEAN);
 	CHECK_EQ_STR(d->e.text, "h/0: no chunk");
 	CHECK_EQ_INT(stage_count(d->c, KEY_DATA), 1);
