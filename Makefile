@@ -51,7 +51,9 @@ COMMON  := $(call objects,common/*.c)
 DAEMONS := $(foreach p,$(PROGRAMS),$(if $(wildcard $(p)/main.c),$(p)))
 MODULES := $(filter-out %/main.o,$(call objects,streamer/*.c collector/*.c)) \
 	$(call objects,$(foreach m,head range decimal cursor limit peer tokens,bridge/$(m).c))
-TESTLIB := $(call objects,tests/lib/*.c)
+TESTLIB := $(filter-out %/fake_nvml.o,$(call objects,tests/lib/*.c))
+# A double of NVIDIA's library, found by LD_LIBRARY_PATH.
+FAKE_NVML := build/fake/libnvidia-ml.so.1
 UNITS   := $(patsubst %.c,$(B)/%,$(sort $(wildcard tests/unit/test_*.c)))
 ALL_OBJ := $(call objects,$(foreach d,common tests/lib tests/unit tests/bench $(PROGRAMS),$(d)/*.c))
 
@@ -138,7 +140,12 @@ test: deps
 test-unit: $(UNITS)
 	@tests/lib/run-units $(UNITS)
 
-test-e2e: all
+$(FAKE_NVML): tests/lib/fake_nvml.c streamer/nvml.h
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	@$(CC) -std=gnu17 -D_GNU_SOURCE -Icommon -O1 -g -fPIC -shared -pthread -o $@ $<
+
+test-e2e: all $(FAKE_NVML)
 	$(if $(wildcard tests/e2e/test_*.py),\
 	@GPUTEL_BIN=$(abspath $(BIN)) PYTHON=$(PYTHON) TIMES=$(B)/e2e.times \
 	tests/lib/run-e2e $(sort $(wildcard tests/e2e/test_*.py)),@true)

@@ -5,14 +5,20 @@
 static int run_sources(const struct agent_conf *conf, struct live *live, struct err *e)
 {
 	struct scrape_conf scrape_conf = conf->scrape;
+	struct sampler_conf sampler_conf = conf->sampler;
 	struct scrape *scrape = NULL;
+	struct sampler *sampler = NULL;
 	int r = 0;
 
-	scrape_conf.live = live;
-	if (scrape_conf.n)
+	scrape_conf.live = sampler_conf.live = live;
+	if (sampler_conf.interval_ms)
+		r = sampler_open(&sampler, &sampler_conf, e);
+	if (!r && scrape_conf.n)
 		r = scrape_open(&scrape, &scrape_conf, e);
-	if (!r)
-		daemon_wait();
+	if (r)
+		daemon_stop();
+	daemon_wait();
+	sampler_close(sampler);
 	scrape_close(scrape);
 	return r;
 }

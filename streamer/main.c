@@ -15,7 +15,12 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { INTERVAL_MIN_MS = 100, INTERVAL_MAX_MS = 3600 * 1000, SCRAPE_INTERVAL_MS = 15 * 1000 };
+enum {
+	INTERVAL_MIN_MS = 100,
+	INTERVAL_MAX_MS = 3600 * 1000,
+	SCRAPE_INTERVAL_MS = 15 * 1000,
+	NVML_INTERVAL_MS = 1000
+};
 enum { SOURCES_MAX = 64, EXIT_RUNTIME = 1, EXIT_USAGE = 2, EXIT_CUT_SHORT = 3 };
 
 struct source {
@@ -36,7 +41,8 @@ struct streamer {
 	struct column_map map;
 	const char *urls[SCRAPE_TARGETS_MAX];
 	size_t n_urls;
-	int64_t scrape_ms; /* 0: not given */
+	bool nvml;
+	int64_t scrape_ms, nvml_ms; /* 0: not given */
 
 	struct etcd *etcd;
 	struct throttle *throttle;
@@ -48,7 +54,7 @@ struct streamer {
 
 static bool is_live(const struct streamer *s)
 {
-	return s->n_urls;
+	return s->n_urls || s->nvml;
 }
 
 /* ---- options --------------------------------------------------------------------------------- */
@@ -160,6 +166,17 @@ static int set_scrape_interval(const char *value, void *arg, struct err *e)
 	return parse_interval("--scrape-interval", value, &((struct streamer *)arg)->scrape_ms, e);
 }
 
+static int set_nvml(const char *value, void *arg, struct err *e)
+{
+	((struct streamer *)arg)->nvml = true;
+	return 0;
+}
+
+static int set_nvml_interval(const char *value, void *arg, struct err *e)
+{
+	return parse_interval("--nvml-interval", value, &((struct streamer *)arg)->nvml_ms, e);
+}
+
 static const struct conf_option options[] = {
 	{"csv", 0, "FILE",
 	 "rows to publish, in the long form or a wide one (a sample for each metric's column); - "
@@ -182,6 +199,9 @@ static const struct conf_option options[] = {
 	 set_scrape},
 	{"scrape-interval", 0, "DURATION", "how often: 100ms to 1h (default 15s)",
 	 set_scrape_interval},
+	{"nvml", 0, NULL, "publish what NVIDIA's driver says of the GPUs of this machine",
+	 set_nvml},
+	{"nvml-interval", 0, "DURATION", "how often: 100ms to 1h (default 1s)", set_nvml_interval},
 };
 
 static int check(const struct conf *c, void *arg, struct err *e)
@@ -193,7 +213,10 @@ static int check(const struct conf *c, void *arg, struct err *e)
 		pipes += !strcmp(s->paths[i], "-");
 	if (is_live(s) && (s->n || s->loop || s->again || s->wait || s->time_given || s->rate > 0 ||
 			   s->speed > 0 || s->map_path))
-		return err_set(e, -EINVAL, "--scrape goes with --scrape-interval and --host only");
+		return err_set(e, -EINVAL,
+			       "--scrape and --nvml go with their intervals and --host only");
+	if (s->nvml_ms && !s->nvml)
+		return err_set(e, -EINVAL, "--nvml-interval: there is no --nvml");
 	if (s->scrape_ms && !s->n_urls)
 		return err_set(e, -EINVAL, "--scrape-interval: there is no --scrape");
 	if (pipes > 1)
@@ -278,7 +301,7 @@ static struct feed_conf feed_conf(struct streamer *s, const char *path)
 
 static int run_live(struct streamer *s, struct feed_stats *stats, struct err *e)
 {
-	const struct agent_conf conf = {
+	struct agent_conf conf = {
 		.live = {.publisher = publisher_conf(s),
 			 .name = "live",
 			 .flush_ms = s->conf.streamer_flush_interval,
@@ -291,8 +314,11 @@ static int run_live(struct streamer *s, struct feed_stats *stats, struct err *e)
 			   .n = s->n_urls,
 			   .interval_ms = s->scrape_ms ? s->scrape_ms : SCRAPE_INTERVAL_MS,
 			   .host = forced_host(s)},
+		.sampler = {.host = forced_host(s)},
 	};
 
+	if (s->nvml)
+		conf.sampler.interval_ms = s->nvml_ms ? s->nvml_ms : NVML_INTERVAL_MS;
 	return agent_run(&conf, stats, e);
 }
 
@@ -522,7 +548,7 @@ int main(int argc, char **argv)
 	const struct conf_program program = {
 		.name = "gputel-streamer",
 		.bit = CONF_STREAMER,
-		.synopsis = "--csv FILE... | --scrape URL... [OPTION...]",
+		.synopsis = "--csv FILE... | [--scrape URL...] [--nvml] [OPTION...]",
 		.about = "Publishes GPU telemetry to the queue in etcd, each row exactly once, and "
 			 "ends with a line of counts on standard output.",
 		.options = options,
@@ -538,8 +564,8 @@ int main(int argc, char **argv)
 	if (is_live(&s))
 		s.paths[s.n++] = "live";
 	if (!s.n) {
-		fprintf(stderr, "gputel-streamer: nothing to publish: --csv FILE or --scrape URL "
-				"is missing (see --help)\n");
+		fprintf(stderr, "gputel-streamer: nothing to publish: --csv FILE, --scrape URL "
+				"or --nvml is missing (see --help)\n");
 		return EXIT_USAGE;
 	}
 	r = open_all(&s, &e);

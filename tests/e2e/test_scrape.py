@@ -211,7 +211,7 @@ def test_killed_and_started_again_it_publishes_nothing_twice(system, exporters):
 @pytest.mark.parametrize("args, reason", [
     (["--scrape", "node-1:9400"], "--scrape: \"node-1:9400\" is not an address (expected e.g. "),
     (["--scrape", "http://a/", "--scrape-interval", "10ms"], "--scrape-interval: \"10ms\" is not an interval"),
-    (["--scrape", "http://a/", "--csv", "x"], "--scrape goes with --scrape-interval and --host only"),
+    (["--scrape", "http://a/", "--csv", "x"], "--scrape and --nvml go with their intervals and --host only"),
     (["--scrape-interval", "1s", "--csv", "x"], "--scrape-interval: there is no --scrape"),
 ])
 def test_what_does_not_go_together_is_a_usage_error(system, args, reason):
