@@ -4,7 +4,10 @@
  *
  * A lease takes at most LEASE_KEYS keys, and those of LEASE_SPAN_S seconds, because etcd deletes
  * all of them in one step. Chunks that are joined late hang on a lease that ends when theirs would
- * have: joining makes nothing live longer. The workers of a collector share them; thread-safe. */
+ * have: joining makes nothing live longer. A RETENTION that is raised holds for what is stored or
+ * joined from then on; leases that exist stay as they are, because etcd cannot lengthen one, and to
+ * put every chunk anew under another would rewrite the store. The workers of a collector share
+ * them; thread-safe. */
 #ifndef GPUTEL_LEASES_H
 #define GPUTEL_LEASES_H
 
