@@ -2,6 +2,7 @@
 
 #include <time.h>
 
+enum { WORDS_MAX = 200 /* shown of an answer that nobody understands */ };
 enum { JSON_MAX = 8 << 20 /* ceiling of a request: ETCD_TXN_BYTES in base64, and fields */ };
 
 /* ---- life ----------------------------------------------------------------------------------- */
@@ -114,26 +115,22 @@ int etcd_request_timeout_ms(const struct etcd *c)
 static int authenticate(struct etcd *c, int timeout_ms, char **ret, struct err *e)
 {
 	struct etcd_request q = {
-		.path = "/v3/auth/authenticate",
+		.call = CALL_AUTHENTICATE, /* slow on purpose: no half of the time for others */
 		.anonymous = true,
-		.repeatable = true,
 		.timeout_ms = timeout_ms,
 	};
 	struct json *doc = NULL;
-	struct strbuf body;
+	struct strbuf message;
 	struct slice token;
 	int r;
 
-	strbuf_init(&body, 64 << 10);
-	strbuf_adds(&body, "{\"name\":");
-	strbuf_add_json(&body, c->username, strlen(c->username));
-	strbuf_adds(&body, ",\"password\":");
-	strbuf_add_json(&body, c->password, strlen(c->password));
-	strbuf_addc(&body, '}');
-	q.body = (struct slice){body.s, body.len};
-	r = body.err ? err_set(e, -EINVAL, "user name or password too long")
-		     : etcd_call(c, &q, &doc, NULL, e);
-	strbuf_release(&body);
+	strbuf_init(&message, 64 << 10);
+	proto_add_bytes(&message, AUTH_NAME, slice_str(c->username));
+	proto_add_bytes(&message, AUTH_PASSWORD, slice_str(c->password));
+	q.message = (struct slice){message.s, message.len};
+	r = message.err ? err_set(e, -EINVAL, "user name or password too long")
+			: etcd_call(c, &q, &doc, e);
+	strbuf_release(&message);
 	if (r && r != -EOPNOTSUPP)
 		return r;
 	token = json_str(json_get(doc, "token"));
@@ -225,7 +222,10 @@ static int answer_decode(struct call *k, int status, const struct strbuf *body, 
 	struct json *doc = NULL;
 	int r = json_parse(body->s, len, &doc, e);
 
-	if (status != 200 || json_get(doc, "error"))
+	if (status != 200 && !doc)
+		r = err_set(e, -EIO, "HTTP status %d: %.*s", status, (int)MIN(len, WORDS_MAX),
+			    body->s ? body->s : "");
+	else if (status != 200 || json_get(doc, "error"))
 		r = etcd_error(status, doc, e);
 	else if (r)
 		r = -EIO;
@@ -256,21 +256,22 @@ static struct patience patience(const struct call *k, bool last)
 	};
 }
 
+static const struct etcd_method *method_of(const struct call *k)
+{
+	return &etcd_methods[k->request->call];
+}
+
 static struct slice json_body(struct call *k)
 {
-	const struct etcd_request *q = k->request;
-
-	if (!q->to_json)
-		return q->body;
 	if (!k->json.len)
-		q->to_json(&k->json, q->message);
+		etcd_message_to_json(&k->json, method_of(k)->request, k->request->message);
 	return (struct slice){k->json.s, k->json.len};
 }
 
 static int gateway_attempt(struct call *k, const char *url, bool last, struct err *e)
 {
 	struct patience p = patience(k, last);
-	char *full = xasprintf("%s%s", url, k->request->path);
+	char *full = xasprintf("%s%s", url, method_of(k)->path);
 	struct slice json = json_body(k);
 	struct http_header headers[2];
 	struct http_request q = {
@@ -303,7 +304,7 @@ static int native_attempt(struct call *k, int i, bool last, struct err *e)
 	struct patience p = patience(k, last);
 	struct etcd_grpc q = {
 		.url = k->client->endpoints[i].url,
-		.method = k->request->method,
+		.method = method_of(k)->method,
 		.token = k->token,
 		.message = k->request->message,
 		.timeout_ms = p.timeout_ms,
@@ -324,11 +325,9 @@ static int native_attempt(struct call *k, int i, bool last, struct err *e)
 static int attempt(struct call *k, int i, bool last, struct err *e)
 {
 	struct etcd *c = k->client;
-	bool native = false;
-	int r = 0;
+	bool native;
+	int r = etcd_grpc_probe(c, i, patience(k, last).timeout_ms, &native, e);
 
-	if (k->request->method)
-		r = etcd_grpc_probe(c, i, patience(k, last).timeout_ms, &native, e);
 	if (r)
 		return r;
 	return native ? native_attempt(k, i, last, e)
@@ -410,17 +409,31 @@ void etcd_answer_release(struct etcd_answer *a)
 	a->doc = NULL;
 }
 
-int etcd_call(struct etcd *c, const struct etcd_request *q, struct json **ret, size_t *ret_size,
-	      struct err *e)
+/* What gRPC has answered, as the gateway would have. */
+static int doc_of(struct etcd_answer *a, const struct etcd_field *fields, struct err *e)
+{
+	struct strbuf json;
+	int r;
+
+	if (a->doc)
+		return 0;
+	strbuf_init(&json, JSON_MAX);
+	etcd_message_to_json(&json, fields, (struct slice){a->message.s, a->message.len});
+	r = json.err ? json.err : json_parse(json.s, json.len, &a->doc, e);
+	strbuf_release(&json);
+	return r ? err_set(e, -EIO, "an answer that is not etcd's") : 0;
+}
+
+int etcd_call(struct etcd *c, const struct etcd_request *q, struct json **ret, struct err *e)
 {
 	struct etcd_answer answer;
 	int r = etcd_call_kv(c, q, &answer, e);
 
 	if (r)
 		return r;
-	*ret = TAKE_PTR(answer.doc);
-	if (ret_size)
-		*ret_size = answer.size;
+	r = doc_of(&answer, etcd_methods[q->call].answer, e);
+	if (!r)
+		*ret = TAKE_PTR(answer.doc);
 	etcd_answer_release(&answer);
-	return 0;
+	return r;
 }

@@ -152,7 +152,7 @@ int etcd_grpc_probe(struct etcd *c, int i, int timeout_ms, bool *ret_native, str
 {
 	struct endpoint *ep = &c->endpoints[i];
 	struct etcd_grpc q = {.url = ep->url,
-			      .method = "/etcdserverpb.Maintenance/Status",
+			      .method = etcd_methods[CALL_STATUS].method,
 			      .timeout_ms = MIN(timeout_ms, PROBE_MS)};
 	struct strbuf answer;
 	bool spoken;

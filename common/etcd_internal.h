@@ -18,6 +18,7 @@
 
 #include "clock.h"
 #include "etcd.h"
+#include "etcd_message.h"
 #include "http.h"
 #include "json.h"
 
@@ -71,24 +72,19 @@ struct etcd {
 /* ---- etcd.c --------------------------------------------------------------------------------- */
 
 struct etcd_request {
-	const char *path; /* of the gateway: "/v3/kv/range" */
-	struct slice body;
-	/* Of what may go natively, in place of body: the method of gRPC ("/etcdserverpb.KV/Range"),
-	 * its message, and what makes the gateway's body of that. */
-	const char *method;
+	enum etcd_call call;
 	struct slice message;
-	void (*to_json)(struct strbuf *out, struct slice message);
 	bool repeatable; /* after an unknown outcome it may go to another endpoint */
 	bool anonymous;  /* without a token */
-	bool headless;   /* its answer has no header: alarms and defragmentation */
+	bool headless;   /* the gateway's answer has no header: alarms and defragmentation */
 	int timeout_ms;  /* 0: ETCD_REQUEST_TIMEOUT */
 };
 
-/* Sends it and yields the document of the answer, to be freed, and (may be NULL) its size. */
-int etcd_call(struct etcd *c, const struct etcd_request *q, struct json **ret, size_t *ret_size,
+/* Sends it and yields the answer as the gateway has it, to be freed. */
+int etcd_call(struct etcd *c, const struct etcd_request *q, struct json **ret,
 	      struct err *e) must_check;
 
-/* The same for a request with a method; the answer is one of the two. */
+/* The same for what has a decoder; the answer is one of the two. */
 struct etcd_answer {
 	struct json *doc;      /* of the gateway; or NULL: */
 	struct strbuf message; /* protobuf */
@@ -113,10 +109,9 @@ bool etcd_sleep_ms(struct etcd *c, int64_t ms);
 
 /* Requests that are all sent at once, and answers without end. */
 struct etcd_stream {
-	const char *path;    /* of the gateway */
-	struct slice body;   /* for it: a line of JSON each */
-	const char *method;  /* of gRPC */
-	struct slice frames; /* for it: etcd_grpc_frame of each message */
+	const struct etcd_method *method;
+	struct slice lines;  /* for the gateway: JSON */
+	struct slice frames; /* for gRPC: etcd_grpc_frame of each message */
 	/* An answer: protobuf, or an object of the gateway; non-zero ends the stream with it. */
 	int (*on_answer)(struct slice message, bool native, void *arg);
 	/* Called about every idle_ms without one; the same. */

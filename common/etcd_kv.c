@@ -1,5 +1,4 @@
 #include "etcd_internal.h"
-#include "etcd_message.h"
 
 /* Pages of etcd_each: the first is small, the others aim at so many bytes. etcd 3.4 walks the index
  * of the whole range for each page, so many small ones would cost the square of the range. */
@@ -236,10 +235,7 @@ static int range_decode_answer(const struct etcd *c, const struct etcd_answer *a
 static int range_send(struct etcd *c, const struct range_request *range, struct etcd_reply *ret,
 		      size_t *ret_size, struct err *e)
 {
-	struct etcd_request q = {.path = "/v3/kv/range",
-				 .method = "/etcdserverpb.KV/Range",
-				 .to_json = etcd_range_to_json,
-				 .repeatable = true};
+	struct etcd_request q = {.call = CALL_RANGE, .repeatable = true};
 	struct etcd_answer answer;
 	struct strbuf message;
 	int r;

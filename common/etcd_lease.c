@@ -3,32 +3,31 @@
 
 #include <stdio.h>
 
-/* A request whose body is short enough for printf. */
-static int simple_call(struct etcd *c, struct etcd_request q, struct json **ret, struct err *e,
-		       const char *fmt, ...) printf_like(5, 6);
-
-static int simple_call(struct etcd *c, struct etcd_request q, struct json **ret, struct err *e,
-		       const char *fmt, ...)
+/* A request of up to two numbers; a field 0 is none. */
+static int call(struct etcd *c, struct etcd_request q, unsigned field, int64_t value,
+		unsigned field2, int64_t value2, struct json **ret, struct err *e)
 {
-	char body[128];
-	va_list ap;
-	int n;
+	struct strbuf message;
+	int r;
 
-	va_start(ap, fmt);
-	n = vsnprintf(body, sizeof(body), fmt, ap);
-	va_end(ap);
-	q.body = (struct slice){body, (size_t)n};
-	return etcd_call(c, &q, ret, NULL, e);
+	strbuf_init(&message, 64);
+	if (field)
+		proto_add_varint(&message, field, (uint64_t)value);
+	if (field2)
+		proto_add_varint(&message, field2, (uint64_t)value2);
+	q.message = (struct slice){message.s, message.len};
+	r = etcd_call(c, &q, ret, e);
+	strbuf_release(&message);
+	return r;
 }
 
 /* ---- leases --------------------------------------------------------------------------------- */
 
 int etcd_lease_grant(struct etcd *c, int64_t id, int64_t ttl_s, int64_t *ret_ttl_s, struct err *e)
 {
-	struct etcd_request q = {.path = "/v3/lease/grant"};
+	struct etcd_request q = {.call = CALL_GRANT};
 	struct json *doc = NULL;
-	int r = simple_call(c, q, &doc, e, "{\"ID\":\"%lld\",\"TTL\":\"%lld\"}", (long long)id,
-			    (long long)ttl_s);
+	int r = call(c, q, GRANT_TTL, ttl_s, GRANT_ID, id, &doc, e);
 
 	if (!r && ret_ttl_s)
 		*ret_ttl_s = json_int(json_get(doc, "TTL"), ttl_s);
@@ -36,19 +35,27 @@ int etcd_lease_grant(struct etcd *c, int64_t id, int64_t ttl_s, int64_t *ret_ttl
 	return r;
 }
 
+/* The gateway has an answer of a stream in an object of its own. */
+static const struct json *stream_result(const struct json *doc)
+{
+	const struct json *result = json_get(doc, "result");
+
+	return result ? result : doc;
+}
+
 int etcd_lease_keepalive_within(struct etcd *c, int64_t id, int timeout_ms, int64_t *ret_ttl_s,
 				struct err *e)
 {
 	struct etcd_request q = {
-		.path = "/v3/lease/keepalive",
+		.call = CALL_KEEPALIVE,
 		.repeatable = true,
 		.timeout_ms = timeout_ms,
 	};
 	struct json *doc = NULL;
-	int r = simple_call(c, q, &doc, e, "{\"ID\":\"%lld\"}", (long long)id);
+	int r = call(c, q, LEASE_ID, id, 0, 0, &doc, e);
 
 	if (!r)
-		*ret_ttl_s = json_int(json_get(json_get(doc, "result"), "TTL"), 0);
+		*ret_ttl_s = json_int(json_get(stream_result(doc), "TTL"), 0);
 	json_free(doc);
 	return r;
 }
@@ -60,9 +67,9 @@ int etcd_lease_keepalive(struct etcd *c, int64_t id, int64_t *ret_ttl_s, struct 
 
 int etcd_lease_left(struct etcd *c, int64_t id, int64_t *ret_ttl_s, struct err *e)
 {
-	struct etcd_request q = {.path = "/v3/lease/timetolive", .repeatable = true};
+	struct etcd_request q = {.call = CALL_TIME_TO_LIVE, .repeatable = true};
 	struct json *doc = NULL;
-	int r = simple_call(c, q, &doc, e, "{\"ID\":\"%lld\"}", (long long)id);
+	int r = call(c, q, LEASE_ID, id, 0, 0, &doc, e);
 
 	if (!r)
 		*ret_ttl_s = json_int(json_get(doc, "TTL"), 0);
@@ -72,9 +79,9 @@ int etcd_lease_left(struct etcd *c, int64_t id, int64_t *ret_ttl_s, struct err *
 
 int etcd_lease_revoke_within(struct etcd *c, int64_t id, int timeout_ms, struct err *e)
 {
-	struct etcd_request q = {.path = "/v3/lease/revoke", .timeout_ms = timeout_ms};
+	struct etcd_request q = {.call = CALL_REVOKE, .timeout_ms = timeout_ms};
 	struct json *doc = NULL;
-	int r = simple_call(c, q, &doc, e, "{\"ID\":\"%lld\"}", (long long)id);
+	int r = call(c, q, LEASE_ID, id, 0, 0, &doc, e);
 
 	json_free(doc);
 	return r;
@@ -96,10 +103,10 @@ static uint64_t id_of(const struct json *j)
 
 int etcd_status(struct etcd *c, struct etcd_status *ret, struct err *e)
 {
-	struct etcd_request q = {.path = "/v3/maintenance/status", .repeatable = true};
+	struct etcd_request q = {.call = CALL_STATUS, .repeatable = true};
 	struct json *doc = NULL;
 	struct slice version;
-	int r = simple_call(c, q, &doc, e, "{}");
+	int r = call(c, q, 0, 0, 0, 0, &doc, e);
 
 	if (r)
 		return r;
@@ -118,9 +125,9 @@ int etcd_status(struct etcd *c, struct etcd_status *ret, struct err *e)
 
 int etcd_compact(struct etcd *c, int64_t revision, struct err *e)
 {
-	struct etcd_request q = {.path = "/v3/kv/compaction"};
+	struct etcd_request q = {.call = CALL_COMPACT};
 	struct json *doc = NULL;
-	int r = simple_call(c, q, &doc, e, "{\"revision\":\"%lld\"}", (long long)revision);
+	int r = call(c, q, COMPACT_REVISION, revision, 0, 0, &doc, e);
 
 	json_free(doc);
 	return r;

@@ -1,18 +1,18 @@
 #include "etcd_message.h"
 
-/* ---- requests as JSON ------------------------------------------------------------------------ */
+/* ---- messages as JSON ------------------------------------------------------------------------ */
 
-enum kind { NUMBER, INT64, BOOL, BYTES, MESSAGE, LIST };
+enum kind { NUMBER, INT64, UINT64, BOOL, BYTES, TEXT, MESSAGE, LIST };
 
-/* One field of a message. A table ends with number 0. */
-struct field {
+/* A table ends with number 0. */
+struct etcd_field {
 	unsigned number;
 	const char *name;
 	enum kind kind;
-	const struct field *message; /* of MESSAGE and LIST */
+	const struct etcd_field *message; /* of MESSAGE and LIST */
 };
 
-static const struct field range_fields[] = {
+static const struct etcd_field range_fields[] = {
 	{RANGE_KEY, "key", BYTES, NULL},
 	{RANGE_END, "range_end", BYTES, NULL},
 	{RANGE_LIMIT, "limit", INT64, NULL},
@@ -22,24 +22,24 @@ static const struct field range_fields[] = {
 	{RANGE_COUNT_ONLY, "count_only", BOOL, NULL},
 	{0},
 };
-static const struct field put_fields[] = {
+static const struct etcd_field put_fields[] = {
 	{PUT_KEY, "key", BYTES, NULL},
 	{PUT_VALUE, "value", BYTES, NULL},
 	{PUT_LEASE, "lease", INT64, NULL},
 	{0},
 };
-static const struct field delete_fields[] = {
+static const struct etcd_field delete_fields[] = {
 	{DELETE_KEY, "key", BYTES, NULL},
 	{DELETE_END, "range_end", BYTES, NULL},
 	{0},
 };
-static const struct field op_fields[] = {
+static const struct etcd_field op_fields[] = {
 	{OP_RANGE, "request_range", MESSAGE, range_fields},
 	{OP_PUT, "request_put", MESSAGE, put_fields},
 	{OP_DELETE, "request_delete_range", MESSAGE, delete_fields},
 	{0},
 };
-static const struct field compare_fields[] = {
+static const struct etcd_field compare_fields[] = {
 	{COMPARE_RESULT, "result", NUMBER, NULL},
 	{COMPARE_TARGET, "target", NUMBER, NULL},
 	{COMPARE_KEY, "key", BYTES, NULL},
@@ -48,14 +48,14 @@ static const struct field compare_fields[] = {
 	{COMPARE_END, "range_end", BYTES, NULL},
 	{0},
 };
-static const struct field txn_fields[] = {
+static const struct etcd_field txn_fields[] = {
 	{TXN_COMPARE, "compare", LIST, compare_fields},
 	{TXN_SUCCESS, "success", LIST, op_fields},
 	{TXN_FAILURE, "failure", LIST, op_fields},
 	{0},
 };
 
-static const struct field create_fields[] = {
+static const struct etcd_field create_fields[] = {
 	{CREATE_KEY, "key", BYTES, NULL},
 	{CREATE_END, "range_end", BYTES, NULL},
 	{CREATE_START, "start_revision", INT64, NULL},
@@ -63,14 +63,97 @@ static const struct field create_fields[] = {
 	{CREATE_ID, "watch_id", INT64, NULL},
 	{0},
 };
-static const struct field watch_fields[] = {
+static const struct etcd_field watch_fields[] = {
 	{WATCH_CREATE, "create_request", MESSAGE, create_fields},
 	{0},
 };
 
-static void add_message(struct strbuf *out, const struct field *fields, struct slice message);
+static const struct etcd_field compact_fields[] = {{COMPACT_REVISION, "revision", INT64, NULL},
+						   {0}};
+static const struct etcd_field grant_fields[] = {
+	{GRANT_TTL, "TTL", INT64, NULL},
+	{GRANT_ID, "ID", INT64, NULL},
+	{0},
+};
+static const struct etcd_field lease_fields[] = {{LEASE_ID, "ID", INT64, NULL}, {0}};
+static const struct etcd_field alarm_fields[] = {
+	{ALARM_ACTION, "action", NUMBER, NULL},
+	{ALARM_MEMBER, "memberID", UINT64, NULL},
+	{ALARM_KIND, "alarm", NUMBER, NULL},
+	{0},
+};
+static const struct etcd_field authenticate_fields[] = {
+	{AUTH_NAME, "name", TEXT, NULL},
+	{AUTH_PASSWORD, "password", TEXT, NULL},
+	{0},
+};
+static const struct etcd_field no_fields[] = {{0}};
 
-static void add_value(struct strbuf *out, const struct field *f, const struct proto_field *v)
+static const struct etcd_field header_fields[] = {
+	{2, "member_id", UINT64, NULL},
+	{3, "revision", INT64, NULL},
+	{0},
+};
+#define HEADER_FIELD                                                                               \
+	{                                                                                          \
+		1, "header", MESSAGE, header_fields                                                \
+	}
+static const struct etcd_field header_answer[] = {HEADER_FIELD, {0}};
+static const struct etcd_field lease_answer[] = {
+	HEADER_FIELD,
+	{2, "ID", INT64, NULL},
+	{3, "TTL", INT64, NULL},
+	{0},
+};
+static const struct etcd_field status_answer[] = {
+	HEADER_FIELD,
+	{2, "version", TEXT, NULL},
+	{3, "dbSize", INT64, NULL},
+	{4, "leader", UINT64, NULL},
+	{9, "dbSizeInUse", INT64, NULL},
+	{0},
+};
+static const struct etcd_field member_alarm_fields[] = {
+	{1, "memberID", UINT64, NULL},
+	{2, "alarm", NUMBER, NULL},
+	{0},
+};
+static const struct etcd_field alarm_answer[] = {
+	HEADER_FIELD,
+	{2, "alarms", LIST, member_alarm_fields},
+	{0},
+};
+static const struct etcd_field authenticate_answer[] = {
+	HEADER_FIELD,
+	{2, "token", TEXT, NULL},
+	{0},
+};
+
+#define RPC "/etcdserverpb."
+const struct etcd_method etcd_methods[] = {
+	[CALL_RANGE] = {"/v3/kv/range", RPC "KV/Range", range_fields, NULL},
+	[CALL_TXN] = {"/v3/kv/txn", RPC "KV/Txn", txn_fields, NULL},
+	[CALL_COMPACT] = {"/v3/kv/compaction", RPC "KV/Compact", compact_fields, header_answer},
+	[CALL_WATCH] = {"/v3/watch", RPC "Watch/Watch", watch_fields, NULL},
+	[CALL_GRANT] = {"/v3/lease/grant", RPC "Lease/LeaseGrant", grant_fields, lease_answer},
+	[CALL_REVOKE] = {"/v3/lease/revoke", RPC "Lease/LeaseRevoke", lease_fields, header_answer},
+	[CALL_KEEPALIVE] = {"/v3/lease/keepalive", RPC "Lease/LeaseKeepAlive", lease_fields,
+			    lease_answer},
+	[CALL_TIME_TO_LIVE] = {"/v3/lease/timetolive", RPC "Lease/LeaseTimeToLive", lease_fields,
+			       lease_answer},
+	[CALL_STATUS] = {"/v3/maintenance/status", RPC "Maintenance/Status", no_fields,
+			 status_answer},
+	[CALL_ALARM] = {"/v3/maintenance/alarm", RPC "Maintenance/Alarm", alarm_fields,
+			alarm_answer},
+	[CALL_DEFRAGMENT] = {"/v3/maintenance/defragment", RPC "Maintenance/Defragment", no_fields,
+			     header_answer},
+	[CALL_AUTHENTICATE] = {"/v3/auth/authenticate", RPC "Auth/Authenticate",
+			       authenticate_fields, authenticate_answer},
+};
+
+static void add_message(struct strbuf *out, const struct etcd_field *fields, struct slice message);
+
+static void add_value(struct strbuf *out, const struct etcd_field *f, const struct proto_field *v)
 {
 	switch (f->kind) {
 	case NUMBER:
@@ -78,6 +161,12 @@ static void add_value(struct strbuf *out, const struct field *f, const struct pr
 		break;
 	case INT64:
 		strbuf_addf(out, "\"%lld\"", (long long)v->value);
+		break;
+	case UINT64:
+		strbuf_addf(out, "\"%llu\"", (unsigned long long)v->value);
+		break;
+	case TEXT:
+		strbuf_add_json(out, v->bytes.p, v->bytes.len);
 		break;
 	case BOOL:
 		strbuf_adds(out, v->value ? "true" : "false");
@@ -95,7 +184,8 @@ static void add_value(struct strbuf *out, const struct field *f, const struct pr
 }
 
 /* Every value of one field of the message, a list where it may have several. */
-static void add_field(struct strbuf *out, const struct field *f, struct slice message, bool *first)
+static void add_field(struct strbuf *out, const struct etcd_field *f, struct slice message,
+		      bool *first)
 {
 	struct reader r = proto_reader(message);
 	struct proto_field v;
@@ -116,29 +206,19 @@ static void add_field(struct strbuf *out, const struct field *f, struct slice me
 		strbuf_addc(out, ']');
 }
 
-static void add_message(struct strbuf *out, const struct field *fields, struct slice message)
+static void add_message(struct strbuf *out, const struct etcd_field *fields, struct slice message)
 {
 	bool first = true;
 
 	strbuf_addc(out, '{');
-	for (const struct field *f = fields; f->number; f++)
+	for (const struct etcd_field *f = fields; f->number; f++)
 		add_field(out, f, message, &first);
 	strbuf_addc(out, '}');
 }
 
-void etcd_txn_to_json(struct strbuf *out, struct slice message)
+void etcd_message_to_json(struct strbuf *out, const struct etcd_field *fields, struct slice message)
 {
-	add_message(out, txn_fields, message);
-}
-
-void etcd_range_to_json(struct strbuf *out, struct slice message)
-{
-	add_message(out, range_fields, message);
-}
-
-void etcd_watch_to_json(struct strbuf *out, struct slice message)
-{
-	add_message(out, watch_fields, message);
+	add_message(out, fields, message);
 }
 
 /* ---- answers as protobuf --------------------------------------------------------------------- */

@@ -30,14 +30,42 @@ enum {
 };
 enum { WATCH_CREATE = 1 };
 enum { CREATE_KEY = 1, CREATE_END = 2, CREATE_START = 3, CREATE_PROGRESS = 4, CREATE_ID = 7 };
+enum { COMPACT_REVISION = 1 };
+enum { GRANT_TTL = 1, GRANT_ID = 2, LEASE_ID = 1 };
+enum { ALARM_ACTION = 1, ALARM_MEMBER = 2, ALARM_KIND = 3 };
+enum { ALARM_GET = 0, ALARM_DEACTIVATE = 2, ALARM_NOSPACE = 1 };
+enum { AUTH_NAME = 1, AUTH_PASSWORD = 2 };
 enum { RESULT_EQUAL = 0, RESULT_LESS = 2 };
 enum { TARGET_CREATE = 1, TARGET_MOD = 2 };
 
-/* Appends a TxnRequest, RangeRequest or WatchRequest as the gateway wants it. The message is one of
- * ours. */
-void etcd_txn_to_json(struct strbuf *out, struct slice message);
-void etcd_range_to_json(struct strbuf *out, struct slice message);
-void etcd_watch_to_json(struct strbuf *out, struct slice message);
+/* What etcd can be asked. */
+enum etcd_call {
+	CALL_RANGE,
+	CALL_TXN,
+	CALL_COMPACT,
+	CALL_WATCH,
+	CALL_GRANT,
+	CALL_REVOKE,
+	CALL_KEEPALIVE,
+	CALL_TIME_TO_LIVE,
+	CALL_STATUS,
+	CALL_ALARM,
+	CALL_DEFRAGMENT,
+	CALL_AUTHENTICATE,
+};
+
+struct etcd_field; /* one field of a message */
+struct etcd_method {
+	const char *path;   /* of the gateway */
+	const char *method; /* of gRPC */
+	const struct etcd_field *request;
+	const struct etcd_field *answer; /* NULL: it has a decoder below */
+};
+extern const struct etcd_method etcd_methods[];
+
+/* Appends a message, which is one of ours or etcd's, as the gateway has it. */
+void etcd_message_to_json(struct strbuf *out, const struct etcd_field *fields,
+			  struct slice message);
 
 /* Fills a reply from a TxnResponse, or RangeResponse: its ranges in their order, prefix_len bytes
  * taken off each key. Survives any bytes; -EBADMSG. */

@@ -1,5 +1,4 @@
 #include "etcd_internal.h"
-#include "etcd_message.h"
 #include "log.h"
 
 #include <stdatomic.h>
@@ -301,7 +300,8 @@ static void add_request(struct strbuf *lines, struct strbuf *frames, const struc
 	proto_add_varint(&message, CREATE_PROGRESS, 1);
 	proto_add_varint(&message, CREATE_ID, part + 1);
 	proto_end(&message, at);
-	etcd_watch_to_json(lines, (struct slice){message.s, message.len});
+	etcd_message_to_json(lines, etcd_methods[CALL_WATCH].request,
+			     (struct slice){message.s, message.len});
 	strbuf_addc(lines, '\n');
 	etcd_grpc_frame(frames, (struct slice){message.s, message.len});
 	if (message.err)
@@ -313,8 +313,7 @@ static void add_request(struct strbuf *lines, struct strbuf *frames, const struc
 static int watch(struct etcd_mirror *m, struct err *e)
 {
 	struct etcd_stream q = {
-		.path = "/v3/watch",
-		.method = "/etcdserverpb.Watch/Watch",
+		.method = &etcd_methods[CALL_WATCH],
 		.on_answer = on_answer,
 		.on_idle = on_idle,
 		.idle_ms = IDLE_MS,
@@ -327,7 +326,7 @@ static int watch(struct etcd_mirror *m, struct err *e)
 	strbuf_init(&frames, 8 * ETCD_KEY_MAX * m->n_parts);
 	for (size_t i = 0; i < m->n_parts; i++)
 		add_request(&lines, &frames, m, i);
-	q.body = (struct slice){lines.s, lines.len};
+	q.lines = (struct slice){lines.s, lines.len};
 	q.frames = (struct slice){frames.s, frames.len};
 	m->begun = mono_now();
 	m->created = 0;

@@ -6,18 +6,6 @@
 
 enum { METRICS_MAX = 8 * 1024 * 1024 };
 
-static int post(struct etcd *c, const char *path, const char *body, int timeout_ms,
-		struct json **ret, struct err *e)
-{
-	struct etcd_request q = {.path = path,
-				 .body = slice_str(body),
-				 .repeatable = true,
-				 .headless = true,
-				 .timeout_ms = timeout_ms};
-
-	return etcd_call(c, &q, ret, NULL, e);
-}
-
 /* ---- quota ----------------------------------------------------------------------------------- */
 
 /* The value of a metric without labels in exposition text: "name 8.589934592e+09". */
@@ -59,21 +47,37 @@ int etcd_quota(struct etcd *c, int64_t *ret_bytes, struct err *e)
 
 /* ---- alarms ---------------------------------------------------------------------------------- */
 
-static bool is_nospace(const struct json *alarm)
+static int call_alarm(struct etcd *c, uint64_t action, uint64_t member, struct json **ret,
+		      struct err *e)
 {
-	return slice_eq(json_str(json_get(alarm, "alarm")), SLICE_LIT("NOSPACE"));
+	struct etcd_request q = {.call = CALL_ALARM, .repeatable = true, .headless = true};
+	struct strbuf message;
+	int r;
+
+	strbuf_init(&message, 64);
+	proto_add_varint(&message, ALARM_ACTION, action);
+	proto_add_varint(&message, ALARM_MEMBER, member);
+	if (action != ALARM_GET)
+		proto_add_varint(&message, ALARM_KIND, ALARM_NOSPACE);
+	q.message = (struct slice){message.s, message.len};
+	r = etcd_call(c, &q, ret, e);
+	strbuf_release(&message);
+	return r;
 }
 
-static int list_alarms(struct etcd *c, struct json **ret, struct err *e)
+/* The gateway has the name, gRPC the number. */
+static bool is_nospace(const struct json *alarm)
 {
-	return post(c, "/v3/maintenance/alarm", "{\"action\":\"GET\"}", 0, ret, e);
+	const struct json *kind = json_get(alarm, "alarm");
+
+	return slice_eq(json_str(kind), SLICE_LIT("NOSPACE")) || json_int(kind, 0) == ALARM_NOSPACE;
 }
 
 int etcd_nospace(struct etcd *c, bool *ret_armed, struct err *e)
 {
 	struct json *doc = NULL;
 	const struct json *alarms;
-	int r = list_alarms(c, &doc, e);
+	int r = call_alarm(c, ALARM_GET, 0, &doc, e);
 
 	if (r)
 		return r;
@@ -85,16 +89,15 @@ int etcd_nospace(struct etcd *c, bool *ret_armed, struct err *e)
 	return 0;
 }
 
-static int disarm_one(struct etcd *c, struct slice member, struct err *e)
+static int disarm_one(struct etcd *c, const struct json *alarm, struct err *e)
 {
 	struct json *doc = NULL;
-	char body[128];
+	uint64_t member;
 	int r;
 
-	snprintf(body, sizeof(body),
-		 "{\"action\":\"DEACTIVATE\",\"memberID\":\"%.*s\",\"alarm\":\"NOSPACE\"}",
-		 (int)MIN(member.len, 32), member.p);
-	r = post(c, "/v3/maintenance/alarm", body, 0, &doc, e);
+	if (parse_u64(json_str(json_get(alarm, "memberID")), UINT64_MAX, &member))
+		return err_set(e, -EIO, "an alarm of etcd's without its member");
+	r = call_alarm(c, ALARM_DEACTIVATE, member, &doc, e);
 	json_free(doc);
 	return r;
 }
@@ -103,20 +106,24 @@ int etcd_disarm(struct etcd *c, struct err *e)
 {
 	const struct json *alarms;
 	struct json *doc = NULL;
-	int r = list_alarms(c, &doc, e);
+	int r = call_alarm(c, ALARM_GET, 0, &doc, e);
 
 	alarms = r ? NULL : json_get(doc, "alarms");
 	for (size_t i = 0; i < json_count(alarms) && !r; i++)
 		if (is_nospace(json_at(alarms, i)))
-			r = disarm_one(c, json_str(json_get(json_at(alarms, i), "memberID")), e);
+			r = disarm_one(c, json_at(alarms, i), e);
 	json_free(doc);
 	return r;
 }
 
 int etcd_defragment(struct etcd *c, int timeout_ms, struct err *e)
 {
+	struct etcd_request q = {.call = CALL_DEFRAGMENT,
+				 .repeatable = true,
+				 .headless = true,
+				 .timeout_ms = timeout_ms};
 	struct json *doc = NULL;
-	int r = post(c, "/v3/maintenance/defragment", "{}", timeout_ms, &doc, e);
+	int r = etcd_call(c, &q, &doc, e);
 
 	json_free(doc);
 	return r;

@@ -173,9 +173,9 @@ static int exchange(struct stream *s, struct http_request *q, struct err *e)
 static int attempt(struct stream *s, struct err *e)
 {
 	const struct etcd_stream *q = s->request;
-	struct slice body = s->native ? q->frames : q->body;
+	struct slice body = s->native ? q->frames : q->lines;
 	char *url = xasprintf("%s%s", s->client->endpoints[s->endpoint].url,
-			      s->native ? q->method : q->path);
+			      s->native ? q->method->method : q->method->path);
 	struct http_header headers[3];
 	struct http_request request = {
 		.method = "POST",

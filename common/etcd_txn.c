@@ -1,5 +1,4 @@
 #include "etcd_internal.h"
-#include "etcd_message.h"
 #include "failpoint.h"
 
 #define LIST_MAX      (3 << 20) /* ceiling of each list: more than ETCD_TXN_BYTES */
@@ -191,10 +190,7 @@ static int txn_call(const struct etcd_txn *t, const struct strbuf *body, struct 
 		    struct err *e)
 {
 	struct etcd *c = t->client;
-	struct etcd_request q = {.path = "/v3/kv/txn",
-				 .method = "/etcdserverpb.KV/Txn",
-				 .message = {body->s, body->len},
-				 .to_json = etcd_txn_to_json};
+	struct etcd_request q = {.call = CALL_TXN, .message = {body->s, body->len}};
 	struct etcd_answer answer;
 	int r = etcd_call_kv(c, &q, &answer, e);
 

@@ -88,7 +88,7 @@ TEST(a_transaction_is_what_the_gateway_wants)
 	add_get(&b, TXN_FAILURE, "a");
 	add_get(&b, TXN_FAILURE, "b");
 
-	etcd_txn_to_json(&out, (struct slice){b.s, b.len});
+	etcd_message_to_json(&out, etcd_methods[CALL_TXN].request, (struct slice){b.s, b.len});
 	CHECK_EQ_STR(out.s, "{\"compare\":[{\"result\":0,\"target\":2,\"key\":\"aw==\","
 			    "\"mod_revision\":\"7\"}],"
 			    "\"success\":[{\"request_put\":{\"key\":\"aw==\",\"value\":\"AP8=\","
@@ -108,7 +108,7 @@ TEST(a_range_is_what_the_gateway_wants)
 	proto_add_bytes(&b, RANGE_KEY, SLICE_LIT("k"));
 	proto_add_varint(&b, RANGE_LIMIT, 5);
 	proto_add_varint(&b, RANGE_KEYS_ONLY, 1);
-	etcd_range_to_json(&out, (struct slice){b.s, b.len});
+	etcd_message_to_json(&out, etcd_methods[CALL_RANGE].request, (struct slice){b.s, b.len});
 	CHECK_EQ_STR(out.s, "{\"key\":\"aw==\",\"limit\":\"5\",\"keys_only\":true}");
 	strbuf_release(&b);
 	strbuf_release(&out);
@@ -248,7 +248,7 @@ TEST(a_watch_is_what_the_gateway_wants)
 	proto_add_varint(&b, CREATE_PROGRESS, 1);
 	proto_add_varint(&b, CREATE_ID, 2);
 	proto_end(&b, at);
-	etcd_watch_to_json(&out, (struct slice){b.s, b.len});
+	etcd_message_to_json(&out, etcd_methods[CALL_WATCH].request, (struct slice){b.s, b.len});
 	CHECK_EQ_STR(out.s, "{\"create_request\":{\"key\":\"aw==\",\"range_end\":\"bA==\","
 			    "\"start_revision\":\"8\",\"progress_notify\":true,"
 			    "\"watch_id\":\"2\"}}");
