@@ -194,8 +194,16 @@ void render_row_json(struct strbuf *out, const struct identity *id, struct stamp
 
 /* Names of dcgm-exporter's own labels; a series' label of the same name would be a duplicate. */
 static const char *const prom_labels[] = {
-	"gpu",       "UUID", "device",    "modelName", "Hostname", "DCGM_FI_DRIVER_VERSION",
-	"container", "pod",  "namespace",
+	"gpu",
+	"UUID",
+	"device",
+	"modelName",
+	"GPU_I_ID",
+	"Hostname",
+	"DCGM_FI_DRIVER_VERSION",
+	"container",
+	"pod",
+	"namespace",
 };
 
 static bool is_prom_label(struct slice name)
@@ -295,18 +303,42 @@ static void add_int(struct strbuf *out, int64_t n)
 	strbuf_add(out, at, (size_t)(text + sizeof(text) - at));
 }
 
+static bool is_number(struct slice s)
+{
+	for (size_t i = 0; i < s.len; i++)
+		if (s.p[i] < '0' || s.p[i] > '9')
+			return false;
+	return s.len > 0;
+}
+
+/* 0.3 is the instance 3 of GPU 0. */
+static bool split_mig(const char *gpu, struct slice *ret_gpu, struct slice *ret_instance)
+{
+	const char *dot = strchr(gpu, '.');
+
+	if (!dot)
+		return false;
+	*ret_gpu = (struct slice){gpu, (size_t)(dot - gpu)};
+	*ret_instance = slice_str(dot + 1);
+	return is_number(*ret_gpu) && is_number(*ret_instance);
+}
+
 void render_prom(struct strbuf *out, const struct identity *id, struct stamp time,
 		 struct slice value, const struct series *s, const struct attribution *a)
 {
+	struct slice gpu, instance;
+	bool mig = split_mig(id->gpu, &gpu, &instance);
+
 	render_prom_name(out, s->metric);
 	strbuf_addc(out, '{');
-	prom_label(out, "gpu", slice_str(id->gpu));
+	prom_label(out, "gpu", mig ? gpu : slice_str(id->gpu));
 	strbuf_addc(out, ',');
 	prom_label(out, "UUID", a->uuid);
 	strbuf_addc(out, ',');
 	prom_label(out, "device", slice_str(id->device));
 	strbuf_addc(out, ',');
 	prom_label(out, "modelName", slice_str(id->model));
+	prom_label_if(out, "GPU_I_ID", mig ? instance : (struct slice){0});
 	strbuf_addc(out, ',');
 	prom_label(out, "Hostname", slice_str(id->host));
 	prom_label_if(out, "DCGM_FI_DRIVER_VERSION", slice_str(id->driver));

@@ -114,6 +114,31 @@ TEST(a_sample_has_the_exporters_labels_and_no_name_twice)
 	identity_free(id);
 }
 
+TEST(a_sample_of_a_mig_instance_names_its_gpu_and_itself)
+{
+	static const struct {
+		const char *gpu, *labels;
+	} cases[] = {
+		{"0.13",
+		 "gpu=\"0\",UUID=\"GPU-1\",device=\"\",modelName=\"\",GPU_I_ID=\"13\",Host"},
+		{"a.13", "gpu=\"a.13\",UUID=\"GPU-1\",device=\"\",modelName=\"\",Host"},
+		{"0.", "gpu=\"0.\",UUID=\"GPU-1\",device=\"\",modelName=\"\",Host"},
+		{".1", "gpu=\".1\",UUID=\"GPU-1\",device=\"\",modelName=\"\",Host"},
+	};
+	struct identity *id = identity(), instance = *id;
+	struct strbuf out;
+
+	strbuf_init(&out, 4096);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		instance.gpu = (char *)cases[i].gpu;
+		strbuf_reset(&out);
+		render_prom(&out, &instance, when, SLICE_LIT("1"), &series, &nobody);
+		CHECK(strstr(out.s, cases[i].labels));
+	}
+	strbuf_release(&out);
+	identity_free(id);
+}
+
 TEST(what_only_grows_is_a_counter)
 {
 	static const struct {
