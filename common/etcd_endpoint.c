@@ -5,6 +5,9 @@
 /* Time-outs in a row after which etcd counts as away; one may be a hiccup. */
 #define OUTAGES_DOWN 3
 #define QUIET_MS     1500 /* without a sign of life, until an endpoint is probed */
+/* An endpoint that refuses connections does so at once and at no cost to it: it is tried again
+ * sooner, so that what was waited for is there soon after etcd is. */
+#define REFUSED_OPEN_MS 500
 
 /* ---- the list ------------------------------------------------------------------------------- */
 
@@ -98,8 +101,10 @@ int etcd_endpoint_pick(struct etcd *c, uint32_t *tried, bool *ret_last)
 }
 
 /* Returns whether its circuit breaker has opened now; a trial that fails keeps it open. */
-static bool endpoint_failed(struct etcd *c, struct endpoint *ep)
+static bool endpoint_failed(struct etcd *c, struct endpoint *ep, int r)
 {
+	int open_ms =
+		r == -ECONNREFUSED ? MIN(c->circuit_open_ms, REFUSED_OPEN_MS) : c->circuit_open_ms;
 	bool was_open = ep->open;
 
 	if (ep == &c->endpoints[c->current])
@@ -110,7 +115,7 @@ static bool endpoint_failed(struct etcd *c, struct endpoint *ep)
 		c->stats.circuit_opened++;
 	ep->open = true;
 	ep->trial = false;
-	ep->open_until = mono_in_ms(c->circuit_open_ms);
+	ep->open_until = mono_in_ms(open_ms);
 	return !was_open;
 }
 
@@ -121,7 +126,7 @@ void etcd_endpoint_done(struct etcd *c, int i, int r)
 
 	pthread_mutex_lock(&c->lock);
 	if (etcd_outage(r)) {
-		opened = endpoint_failed(c, ep);
+		opened = endpoint_failed(c, ep, r);
 	} else {
 		closed = ep->open;
 		ep->open = ep->trial = false;

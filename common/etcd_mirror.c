@@ -6,7 +6,7 @@
 
 #define IDLE_MS       200 /* how soon a quiet watch sees that it shall stop or list again */
 #define RETRY_BASE_MS 50
-#define RETRY_MAX_MS  3000
+#define RETRY_MAX_MS  1000
 #define CREATE_MS     2000 /* within which every part is watched */
 #define DENIED        "permission denied"
 #define KEEP_BYTES    (1 << 20) /* larger buffers are given back when they are empty */

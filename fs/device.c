@@ -15,7 +15,7 @@
 #endif
 #define AWAKE_NS   50000  /* the longest that a thread stays awake for the next request */
 #define SOON_NS    100000 /* a request that waits for a thread to wake up comes within this */
-#define SOON_AGAIN 8      /* so many have to, after a thread was awake in vain */
+#define SOON_AGAIN 2      /* so many have to, after a thread was awake in vain */
 
 #define NOTIFY_RESEND     7         /* since protocol 7.40 */
 #define ALLOW_MMAP_FLAGS2 (1U << 4) /* bit 36: FUSE_DIRECT_IO_ALLOW_MMAP */
