@@ -12,6 +12,7 @@
 
 #define ANSWER_HEADERS_MAX    40
 #define ANSWER_LENGTH_UNKNOWN (-1)
+#define ANSWER_LENGTH_UNTOLD  (-2) /* to HEAD: GET would stream */
 
 enum { BODY_END = -1, BODY_FAILED = -2 };
 

@@ -7,10 +7,11 @@
 #include "stamp.h"
 
 const struct format_name formats[FORMATS] = {
-	[FORMAT_JSON] = {"json", "application/json"},
-	[FORMAT_CSV] = {"csv", "text/csv"},
-	[FORMAT_NDJSON] = {"ndjson", "application/x-ndjson"},
-	[FORMAT_COLUMNS] = {"columns", "application/vnd.gputel.columns+x-ndjson"},
+	[FORMAT_JSON] = {"json", "application/json", "application/json"},
+	[FORMAT_CSV] = {"csv", "text/csv", "text/csv; charset=utf-8"},
+	[FORMAT_NDJSON] = {"ndjson", "application/x-ndjson", "application/x-ndjson"},
+	[FORMAT_COLUMNS] = {"columns", "application/vnd.gputel.columns+x-ndjson",
+			    "application/vnd.gputel.columns+x-ndjson"},
 };
 
 /* ---- Accept ---------------------------------------------------------------------------------- */

@@ -12,6 +12,7 @@ enum format { FORMAT_JSON, FORMAT_CSV, FORMAT_NDJSON, FORMAT_COLUMNS, FORMATS };
 
 struct format_name {
 	const char *name, *type;
+	const char *content_type; /* type, and how its text is encoded */
 };
 extern const struct format_name formats[FORMATS];
 

@@ -105,5 +105,5 @@ void page_answer(struct page *p, const struct request *q, struct answer *a)
 		strbuf_adds(&p->out, "}\n");
 	}
 	strbuf_release(&next);
-	answer_compressible(a, q, formats[p->format].type, &p->out);
+	answer_compressible(a, q, formats[p->format].content_type, &p->out);
 }

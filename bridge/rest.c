@@ -99,8 +99,12 @@ static enum MHD_Result add_arg(void *cls, enum MHD_ValueKind kind, const char *n
 {
 	struct exchange *x = cls;
 	struct request *q = &x->q;
-	char *n = decoded(name), *v = decoded(value ? value : "");
+	char *n, *v;
 
+	if (!*name && (!value || !*value))
+		return MHD_YES; /* && */
+	n = decoded(name);
+	v = decoded(value ? value : "");
 	if (!q->args)
 		q->args = xcalloc(ARGS_MAX, sizeof(*q->args));
 	if (!n || !v || q->n_args == ARGS_MAX) {
@@ -243,7 +247,7 @@ static struct MHD_Response *response_of(struct exchange *x)
 
 	if (a->ops)
 		return MHD_create_response_from_callback(length, BLOCK, read_piece, x, NULL);
-	if (a->length >= 0)
+	if (a->length != ANSWER_LENGTH_UNKNOWN)
 		return MHD_create_response_from_callback(length, BLOCK, read_nothing, x, NULL);
 	return MHD_create_response_from_buffer(n, a->body.s, MHD_RESPMEM_PERSISTENT);
 }

@@ -172,11 +172,12 @@ static void answer_stream(struct listing *l, struct answer *a)
 {
 	struct source s = {fill, listing_free, l};
 	struct request *q = l->q;
-	const char *type = formats[l->ask.format].type;
+	const char *type = formats[l->ask.format].content_type;
 
 	if (q->method == METHOD_HEAD) {
 		listing_free(l);
 		answer_header(a, "Content-Type", "%s", type);
+		a->length = ANSWER_LENGTH_UNTOLD;
 		return;
 	}
 	if (gzip_accepted(request_header(q, "Accept-Encoding"))) {

@@ -117,6 +117,8 @@ def test_streams_hold_the_whole_window(stored):
     table = list(csv.DictReader(io.StringIO(answer.text)))
     assert list(table[0]) == COLUMNS
     assert [as_tuple(r) for r in table] == [as_tuple(r) for r in pages]
+    assert answer.encoding == "utf-8" and "Content-Length" not in stored.ask("HEAD", GPU.format("0") + "?format=csv").headers
+    assert stored.json(GPU.format("0") + "?&limit=3&&")["count"] == 3
     columns = [json.loads(line) for line in stored.get(GPU.format("0"), params={"format": "columns"}).text.splitlines()]
     series = defaultdict(list)
     for r in pages:
