@@ -154,11 +154,17 @@ static bool is_later(const struct chunk_series *s, const struct row *row, bool a
 	return row->time.ns >= s->time.ns;
 }
 
+/* Length of what the last row of a series has besides time and value. */
+struct names {
+	uint32_t of; /* its attribution + 1; 0: there was none */
+	size_t len;
+};
+
 /* Header fields that the rows determine; the rows' series become indexes of c->series. */
 static void describe_rows(struct chunk *c, const struct identity *id, const uint32_t *entry,
 			  struct row *rows, size_t n)
 {
-	bool *seen = xcalloc(c->n_series + 1, sizeof(*seen));
+	struct names *names = xcalloc(c->n_series + 1, sizeof(*names));
 
 	c->min_ns = c->max_ns = rows[0].time.ns;
 	for (size_t i = 0; i < n; i++) {
@@ -168,20 +174,22 @@ static void describe_rows(struct chunk *c, const struct identity *id, const uint
 
 		c->min_ns = MIN(c->min_ns, rows[i].time.ns);
 		c->max_ns = MAX(c->max_ns, rows[i].time.ns);
-		c->csv_bytes += (int64_t)render_row_len(rows[i].time, rows[i].value,
-							&id->series[rows[i].series],
-							&c->attributions[rows[i].attribution]);
-		if (is_later(s, &rows[i], ahead, !seen[at])) {
+		if (is_later(s, &rows[i], ahead, !names[at].of)) {
 			s->time = rows[i].time;
 			s->ahead = ahead;
 			s->row = (uint32_t)i;
 			s->attribution = rows[i].attribution;
 			s->value = rows[i].value;
 		}
-		seen[at] = true;
+		if (names[at].of != rows[i].attribution + 1) {
+			names[at].of = rows[i].attribution + 1;
+			names[at].len = render_names_len(&id->series[rows[i].series],
+							 &c->attributions[rows[i].attribution]);
+		}
+		c->csv_bytes += (int64_t)render_row_len(rows[i].time, rows[i].value, names[at].len);
 		rows[i].series = at;
 	}
-	free(seen);
+	free(names);
 }
 
 /* What is being made into chunks. */

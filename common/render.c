@@ -71,15 +71,16 @@ void render_row(struct strbuf *out, struct stamp time, struct slice value, const
 	render_row_tail(out, s, a);
 }
 
-size_t render_row_len(struct stamp time, struct slice value, const struct series *s,
-		      const struct attribution *a)
+size_t render_names_len(const struct series *s, const struct attribution *a)
 {
-	char text[STAMP_MAX];
-
-	return stamp_format(time, text) + csv_field_len(slice_str(s->metric)) +
-	       csv_field_len(value) + csv_field_len(a->uuid) + csv_field_len(a->container) +
-	       csv_field_len(a->pod) + csv_field_len(a->namespace) +
+	return csv_field_len(slice_str(s->metric)) + csv_field_len(a->uuid) +
+	       csv_field_len(a->container) + csv_field_len(a->pod) + csv_field_len(a->namespace) +
 	       csv_field_len(slice_str(s->labels)) + sizeof(",,,,,,,\n") - 1;
+}
+
+size_t render_row_len(struct stamp time, struct slice value, size_t names_len)
+{
+	return stamp_len(time) + csv_field_len(value) + names_len;
 }
 
 /* ---- JSON ------------------------------------------------------------------------------------ */

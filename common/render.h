@@ -21,8 +21,9 @@ void render_csv_field(struct strbuf *out, struct slice s);
 void render_row(struct strbuf *out, struct stamp time, struct slice value, const struct series *s,
 		const struct attribution *a);
 /* Its length in bytes. */
-size_t render_row_len(struct stamp time, struct slice value, const struct series *s,
-		      const struct attribution *a);
+size_t render_row_len(struct stamp time, struct slice value, size_t names_len);
+/* Of all but time and value, which is the same in many rows. */
+size_t render_names_len(const struct series *s, const struct attribution *a);
 
 /* A row as in REST: {"timestamp":…,"hostname":…,"gpu_id":…,"uuid":…,"metric_name":…,"value":…,
  * "container":…,"pod":…,"namespace":…} and "labels":{…} where the series has some. value is the

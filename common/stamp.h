@@ -22,6 +22,11 @@ int stamp_parse(struct slice s, struct stamp *ret) must_check;
 
 /* Writes the text without a NUL; returns its length, less than STAMP_MAX. */
 size_t stamp_format(struct stamp t, char buf[STAMP_MAX]);
+/* What that returns. */
+static inline size_t stamp_len(struct stamp t)
+{
+	return sizeof("2025-07-18T20:42:34Z") - 1 + (t.digits ? 1 + (size_t)t.digits : 0);
+}
 
 /* The name of a segment that starts at ns: 2025-07-18T2000Z (16 bytes and a NUL). */
 #define SEGMENT_NAME_MAX 18

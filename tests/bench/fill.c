@@ -94,8 +94,9 @@ static void add_row(struct making *m, const struct identity *id, uint32_t series
 		.row = (uint32_t)i,
 		.value = m->rows[i].value,
 	};
-	m->c.csv_bytes += (int64_t)render_row_len(m->rows[i].time, m->rows[i].value,
-						  &id->series[series], &m->attribution);
+	m->c.csv_bytes +=
+		(int64_t)render_row_len(m->rows[i].time, m->rows[i].value,
+					render_names_len(&id->series[series], &m->attribution));
 }
 
 static void put_chunk(struct filling *f, const char *host, const char *gpu, struct making *m)

@@ -232,9 +232,10 @@ static void check_header(const struct found *f, const struct identity *id)
 	for (size_t i = 0; i < f->rows.n; i++) {
 		const struct row *r = &f->rows.rows[i];
 
-		csv += (int64_t)render_row_len(r->time, r->value,
-					       &id->series[c->series[r->series].id],
-					       &c->attributions[r->attribution]);
+		csv += (int64_t)render_row_len(
+			r->time, r->value,
+			render_names_len(&id->series[c->series[r->series].id],
+					 &c->attributions[r->attribution]));
 		min = MIN(min, r->time.ns);
 		max = MAX(max, r->time.ns);
 		CHECK(r->time.ns / HOUR * HOUR == c->segment_ns);

@@ -138,9 +138,10 @@ static void make_row(struct making *m, struct feed *f, const struct feed_row *ro
 	};
 	offer(&m->series[m->rows[i].series], &m->rows[i], i,
 	      row->ns > m->c.stored_ns + CHUNK_AHEAD_NS);
-	m->c.csv_bytes += (int64_t)render_row_len(m->rows[i].time, m->rows[i].value,
-						  &f->id->series[m->series[m->rows[i].series].id],
-						  &m->attributions[m->rows[i].attribution]);
+	m->c.csv_bytes += (int64_t)render_row_len(
+		m->rows[i].time, m->rows[i].value,
+		render_names_len(&f->id->series[m->series[m->rows[i].series].id],
+				 &m->attributions[m->rows[i].attribution]));
 	m->c.min_ns = i ? MIN(m->c.min_ns, row->ns) : row->ns;
 	m->c.max_ns = MAX(m->c.max_ns, row->ns);
 }
