@@ -13,7 +13,7 @@ PROGRAMS := streamer collector fs bridge
 LIBRARIES := libfuse3-dev libcurl4-openssl-dev libsodium-dev libzstd-dev libmicrohttpd-dev \
 	libwebsockets-dev libssl-dev zlib1g-dev libsnappy-dev libjs-chart.js
 PACKAGES := gcc make pkg-config $(LIBRARIES) fuse3 \
-	etcd-server etcd-client python3 python3-pytest \
+	etcd-server etcd-client prometheus python3 python3-pytest \
 	python3-hypothesis python3-requests python3-websockets chromium-headless-shell inotify-tools rsync procps psmisc iproute2 strace \
 	file lsof git less busybox openssl groff-base man-db
 DEB_PACKAGES := build-essential debhelper dpkg-dev fakeroot lintian
@@ -50,7 +50,7 @@ objects  = $(patsubst %.c,$(B)/%.o,$(sort $(wildcard $(1))))
 COMMON  := $(call objects,common/*.c)
 DAEMONS := $(foreach p,$(PROGRAMS),$(if $(wildcard $(p)/main.c),$(p)))
 MODULES := $(filter-out %/main.o,$(call objects,streamer/*.c collector/*.c)) \
-	$(call objects,$(foreach m,head range decimal cursor limit peer tokens,bridge/$(m).c))
+	$(call objects,$(foreach m,head range decimal cursor limit peer tokens remote_write,bridge/$(m).c))
 TESTLIB := $(filter-out %/fake_nvml.o,$(call objects,tests/lib/*.c))
 # A double of NVIDIA's library, found by LD_LIBRARY_PATH.
 FAKE_NVML := build/fake/libnvidia-ml.so.1
@@ -183,11 +183,14 @@ $(B)/tests/fuzz/%.o: EXTRA = -DFUZZ
 
 # Beside it the parsers of the bridge, each where it is fuzzed.
 $(B)/tests/fuzz/fuzz_http: $(call objects,$(foreach m,cursor decimal head peer range,bridge/$(m).c))
+$(B)/tests/fuzz/fuzz_ndjson: $(call objects,$(foreach m,push push_json tokens,bridge/$(m).c))
+$(B)/tests/fuzz/fuzz_remote_write: \
+	$(call objects,$(foreach m,push push_series remote_write snappy tokens,bridge/$(m).c))
 $(B)/tests/fuzz/fuzz_command: $(call objects,bridge/command.c bridge/filter.c)
 
 $(FUZZERS:%=$(B)/tests/fuzz/%): %: %.o $(FUZZ_OBJ)
 	@echo "  LD      $@"
-	@$(CC) -fsanitize=fuzzer,address -pthread -o $@ $^ $(LIBS) $(if $(findstring json,$@),-ljansson)
+	@$(CC) -fsanitize=fuzzer,address -pthread -o $@ $^ $(LIBS) $(if $(findstring json,$@),-ljansson) $(if $(findstring remote,$@),-lsnappy)
 
 fuzzers: $(FUZZERS:%=$(B)/tests/fuzz/%)
 

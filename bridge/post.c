@@ -37,7 +37,7 @@ struct post {
 
 /* ---- what the head says ---------------------------------------------------------------------- */
 
-static const struct push_format *const formats[] = {&push_csv, &push_json};
+static const struct push_format *const formats[] = {&push_csv, &push_json, &push_series};
 
 /* What stands before parameters. */
 static bool is_word(const char *header, const char *word)
@@ -72,7 +72,7 @@ static bool take_type(struct post *x)
 static bool take_coding(struct post *x)
 {
 	const char *coding = request_header(x->q, "Content-Encoding");
-	bool is_series = false;
+	bool is_series = x->push.format == &push_series;
 
 	if (is_series && is_word(coding, "snappy"))
 		x->push.unpack = unsnap_bytes;
@@ -155,7 +155,7 @@ static void refuse(struct post *x, int error, const char *why)
 	bool again;
 	int status = status_of(error, &again);
 
-	if (status == 429 && false)
+	if (status == 429 && x->push.format == &push_series)
 		status = 503;
 	if (again)
 		retry_after(x->a, x->push.retry_ms);

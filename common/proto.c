@@ -72,10 +72,10 @@ bool proto_next(struct reader *r, struct proto_field *ret)
 		ret->bytes = read_bytes(r, read_long_varint(r));
 		break;
 	case WIRE_64:
-		read_u64(r);
+		ret->value = read_u64(r);
 		break;
 	case WIRE_32:
-		read_u32(r);
+		ret->value = read_u32(r);
 		break;
 	default:
 		r->err = -EBADMSG;

@@ -1,5 +1,5 @@
-/* Protobuf's wire format, as far as etcd's messages need it: varints, and bytes, which texts and
- * nested messages are.
+/* Protobuf's wire format, as far as etcd and Prometheus need it: varints, and bytes, which texts
+ *and nested messages are; read also numbers of fixed length.
  *
  *	at = proto_begin(&b, 2);
  *	proto_add_bytes(&b, 1, key);
@@ -23,7 +23,7 @@ void proto_end(struct strbuf *b, size_t at);
 
 struct proto_field {
 	unsigned number;
-	uint64_t value;     /* of a varint, else 0 */
+	uint64_t value;     /* of a varint or a number of fixed length, else 0 */
 	struct slice bytes; /* of bytes, else empty; borrowed */
 };
 
