@@ -11,8 +11,7 @@
 
 #include "tree_chunks.h"
 
-#define MERGED_TRIES 8
-#define MERGED_MS    250 /* waiting for the commit that a fetch was ahead of */
+#define AHEAD_MS 2000 /* so long a fetch may be ahead of the commit that says what it found */
 
 /* Where a row stands, in the direction of reading. */
 struct at {
@@ -44,7 +43,7 @@ struct query {
 	size_t n, cap;
 	bool given; /* the top's row was */
 	uint64_t commits;
-	int tries; /* since a row was given out */
+	struct mono ahead_until; /* 0: a row was given out since */
 
 	int64_t next_start; /* of segments; where to go on */
 	uint8_t *wanted;    /* enum wanted, by series */
@@ -207,7 +206,7 @@ static int plan_next(struct query *q)
 	if (q->planned) {
 		q->next_start = q->start_ns + (q->range.descending ? -1 : 1);
 		q->planned = false;
-		q->tries = 0;
+		q->ahead_until = (struct mono){0};
 	}
 	return plan(q);
 }
@@ -217,9 +216,11 @@ static int plan_again(struct query *q)
 {
 	drop_all(q);
 	q->planned = false;
-	if (++q->tries >= MERGED_TRIES)
+	if (q->ahead_until.ns == 0)
+		q->ahead_until = mono_in_ms(AHEAD_MS);
+	if (mono_ms_until(q->ahead_until) == 0)
 		return -EIO;
-	tree_wait_commit(q->t, q->commits, MERGED_MS);
+	tree_wait_commit(q->t, q->commits, mono_ms_until(q->ahead_until));
 	return 1;
 }
 
@@ -389,7 +390,7 @@ static void give(struct query *q, struct query_row *ret)
 	};
 	q->behind = top->next;
 	q->given = true;
-	q->tries = 0;
+	q->ahead_until = (struct mono){0};
 }
 
 /* ---- queries --------------------------------------------------------------------------------- */

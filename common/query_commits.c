@@ -5,8 +5,8 @@
 
 #include "tree_chunks.h"
 
-#define MERGED_TRIES 8
-#define MERGED_MS    250
+#define AHEAD_MS  2000 /* so long a fetch may be ahead of the commit that says what it found */
+#define MERGED_MS 250
 
 /* A chunk, as copied under the lock. */
 struct part {
@@ -132,12 +132,17 @@ static int add_chunk(struct extents *to, struct tree *t, const char *host, const
 static int collect(struct extents *to, struct tree *t, const char *host, const char *gpu)
 {
 	struct parts parts = {0};
+	struct mono until = {0};
 	uint64_t commits = 0;
-	int r, tries = 0;
+	bool missing;
+	int r;
 
 	do {
-		if (tries)
-			tree_wait_commit(t, commits, MERGED_MS);
+		missing = false;
+		if (until.ns)
+			tree_wait_commit(t, commits, mono_ms_until(until));
+		else
+			until = mono_in_ms(AHEAD_MS);
 		commits = tree_commits(t); /* before the look */
 		to->n = 0;
 		to->floor = 0;
@@ -146,10 +151,11 @@ static int collect(struct extents *to, struct tree *t, const char *host, const c
 			break;
 		for (size_t i = 0; i < parts.n && !r; i++)
 			r = add_chunk(to, t, host, gpu, &parts.list[i]);
-	} while (r == -ENOENT && ++tries < MERGED_TRIES);
+		missing = r == -ENOENT;
+	} while (missing && mono_ms_until(until) > 0);
 	free(parts.list);
 	/* Of a chunk, whose end has not been told here yet: that is no GPU without rows. */
-	return r == -ENOENT && tries == MERGED_TRIES ? -EIO : r;
+	return missing ? -EIO : r;
 }
 
 static int by_commit(const void *a, const void *b)

@@ -7,9 +7,8 @@
  * what was read before stays good. */
 #include "tree_chunks.h"
 
-#define PIECES       16
-#define MERGED_TRIES 8
-#define MERGED_MS    250 /* waiting for the commit that a fetch was ahead of */
+#define PIECES   16
+#define AHEAD_MS 2000 /* so long a fetch may be ahead of the commit that says what it found */
 
 struct piece {
 	struct chunk_rec rec;
@@ -152,8 +151,10 @@ static void read_header(int64_t *offset, int64_t end, struct strbuf *ret)
 static int read_range(struct tree *t, struct node *n, int64_t offset, int64_t end,
 		      struct strbuf *ret)
 {
+	struct mono until = {0};
 	struct plan plan;
-	int tries = 0, r;
+	int64_t from;
+	int r;
 
 	for (bool first = true;; first = false) {
 		r = make_plan(t, n, offset, end, &plan);
@@ -162,10 +163,13 @@ static int read_range(struct tree *t, struct node *n, int64_t offset, int64_t en
 		if (first)
 			end = MIN(end, plan.size);
 		read_header(&offset, end, ret);
+		from = offset;
 		r = read_pieces(t, &plan, ret, &offset);
 		ident_unref(plan.ident);
-		if (r == -ENOENT && ++tries < MERGED_TRIES)
-			tree_wait_commit(t, plan.commits, MERGED_MS);
+		if (offset > from || until.ns == 0)
+			until = mono_in_ms(AHEAD_MS);
+		if (r == -ENOENT && mono_ms_until(until) > 0)
+			tree_wait_commit(t, plan.commits, mono_ms_until(until));
 		else if (r || offset >= end)
 			return r == -ENOENT ? -EIO : r;
 		else if (plan.n == 0)

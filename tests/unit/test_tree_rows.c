@@ -115,38 +115,48 @@ TEST(a_merge_changes_nothing_that_is_visible)
 	end(&x);
 }
 
-/* A fetch that finds the parts merged away, until the commit that says so comes in. */
-static void *commit_soon(void *arg)
+struct merge {
+	struct fixture x;
+	struct feed_chunk *parts[2], *merged;
+};
+
+/* The commit that says so comes after many of others. */
+static void *commit_late(void *arg)
 {
-	nanosleep(&(struct timespec){0, 30000000}, NULL);
-	tree_commit(arg, 99);
+	struct merge *m = arg;
+
+	for (int i = 0; i < 20; i++) {
+		nanosleep(&(struct timespec){0, 2000000}, NULL);
+		tree_commit(m->x.t, 60 + i);
+	}
+	for (int i = 0; i < 2; i++)
+		feed_drop(m->x.t, m->parts[i]);
+	feed_put(m->x.t, m->merged, false);
+	tree_commit(m->x.t, 99);
 	return NULL;
 }
 
 TEST(a_reader_that_meets_a_merge_waits_for_its_commit)
 {
-	struct feed_chunk *parts[2], *merged;
-	struct fixture x;
+	struct merge m;
+	struct fixture *x = &m.x;
 	pthread_t thread;
 
-	begin(&x);
-	feed_put_identity(x.t, x.f, 1);
-	parts[0] = chunk(&x, T0, 0, two, 2);
-	parts[1] = chunk(&x, T0, 2, next, 2);
-	feed_put(x.t, parts[0], false);
-	feed_put(x.t, parts[1], false);
-	feed_put_identity(x.t, x.f, 2);
-	commit(&x);
-	merged = feed_merge(&x.store, x.f, parts, 2, 50);
-	for (int i = 0; i < 2; i++) {
-		feed_forget(&x.store, parts[i]);
-		feed_drop(x.t, parts[i]);
-	}
-	feed_put(x.t, merged, false);
-	CHECK_EQ_INT(pthread_create(&thread, NULL, commit_soon, x.t), 0);
-	check_cat(x.t, LOG, ROW_FILE_HEADER ROWS_TWO ROWS_NEXT);
+	begin(x);
+	feed_put_identity(x->t, x->f, 1);
+	m.parts[0] = chunk(x, T0, 0, two, 2);
+	m.parts[1] = chunk(x, T0, 2, next, 2);
+	feed_put(x->t, m.parts[0], false);
+	feed_put(x->t, m.parts[1], false);
+	feed_put_identity(x->t, x->f, 2);
+	commit(x);
+	m.merged = feed_merge(&x->store, x->f, m.parts, 2, 50);
+	for (int i = 0; i < 2; i++)
+		feed_forget(&x->store, m.parts[i]);
+	CHECK_EQ_INT(pthread_create(&thread, NULL, commit_late, &m), 0);
+	check_cat(x->t, LOG, ROW_FILE_HEADER ROWS_TWO ROWS_NEXT);
 	pthread_join(thread, NULL);
-	end(&x);
+	end(x);
 }
 
 TEST(rows_that_cannot_be_had_are_an_io_error_and_the_rest_stays)
