@@ -40,11 +40,11 @@ export GPUTEL_SLOW ?= $(if $(SAN),4,1)
 
 # Evaluated in recipes, hence after `make deps` has installed pkg-config and the libraries.
 pkg      = $(shell pkg-config $(1))
-LIBS     = $(call pkg,--libs libcurl libsodium libzstd) -lm
+# zlib: gzip of answers, and of files that come in.
+LIBS     = $(call pkg,--libs libcurl libsodium libzstd zlib) -lm
 FS_LIBS  = $(call pkg,--libs fuse3)
-# OpenSSL: TLS of the bridge; zlib: gzip of answers and bodies; snappy: what Prometheus packs
-# remote-write with (no .pc file in Debian).
-BRIDGE_LIBS = $(call pkg,--libs libmicrohttpd libwebsockets openssl zlib) -lsnappy
+# OpenSSL: TLS of the bridge; snappy: what Prometheus packs remote-write with (no .pc file in Debian).
+BRIDGE_LIBS = $(call pkg,--libs libmicrohttpd libwebsockets openssl) -lsnappy
 
 objects  = $(patsubst %.c,$(B)/%.o,$(sort $(wildcard $(1))))
 COMMON  := $(call objects,common/*.c)

@@ -1,12 +1,10 @@
 #include "gzip.h"
 
 #include <strings.h>
-#include <zlib.h>
 
-#define LEVEL                                                                                      \
-	1 /* rows shrink to a tenth with it already; the next levels cost more than they save */
-#define WINDOW (15 + 16) /* of a gzip stream */
-#define ROOM   (32u << 10)
+#include "gzip_stream.h"
+
+#define ROOM (32u << 10)
 
 /* q=0 is a refusal. */
 static bool is_refused(struct slice params)
@@ -35,89 +33,48 @@ bool gzip_accepted(const char *accept_encoding)
 	return false;
 }
 
-/* Feeds in to z and appends what comes out. */
-static int deflate_to(z_stream *z, struct slice in, int flush, struct strbuf *out)
-{
-	int r = Z_OK;
-
-	z->next_in = (void *)(uintptr_t)in.p;
-	z->avail_in = (unsigned)in.len;
-	do {
-		char *room = strbuf_reserve(out, ROOM);
-
-		if (!room)
-			return out->err;
-		z->next_out = (void *)room;
-		z->avail_out = ROOM;
-		r = deflate(z, flush);
-		out->len += ROOM - z->avail_out;
-	} while (r == Z_OK && z->avail_out == 0);
-	return r == Z_OK || r == Z_STREAM_END || r == Z_BUF_ERROR ? 0 : -EIO;
-}
-
-static int start(z_stream *z)
-{
-	return deflateInit2(z, LEVEL, Z_DEFLATED, WINDOW, 8, Z_DEFAULT_STRATEGY) == Z_OK ? 0
-											 : -ENOMEM;
-}
-
 int gzip_bytes(struct slice plain, struct strbuf *out)
 {
-	z_stream z = {0};
-	int r = start(&z);
+	struct gzip_writer *w = gzip_writer_new();
+	int r = w ? gzip_write(w, plain, true, out) : -ENOMEM;
 
-	if (r)
-		return r;
-	r = deflate_to(&z, plain, Z_FINISH, out);
-	deflateEnd(&z);
+	gzip_writer_free(w);
 	return r;
-}
-
-/* Appends what of in is there to out, up to the end of a member. */
-static int inflate_to(z_stream *z, struct strbuf *out)
-{
-	int r = Z_OK;
-
-	do {
-		size_t room = MIN((size_t)ROOM, out->max - out->len);
-		char *to = room ? strbuf_reserve(out, room) : NULL;
-
-		if (!to)
-			return room ? out->err : -EMSGSIZE;
-		z->next_out = (void *)to;
-		z->avail_out = (unsigned)room;
-		r = inflate(z, Z_NO_FLUSH);
-		out->len += room - z->avail_out;
-	} while (r == Z_OK && (z->avail_in || !z->avail_out));
-	return r == Z_STREAM_END ? 0 : -EBADMSG;
 }
 
 int gunzip_bytes(struct slice packed, struct strbuf *out)
 {
-	z_stream z = {.next_in = (void *)(uintptr_t)packed.p, .avail_in = (unsigned)packed.len};
-	int r = inflateInit2(&z, WINDOW) == Z_OK ? 0 : -ENOMEM;
+	struct gzip_reader *r = gzip_reader_new();
+	int k = r ? 0 : -ENOMEM;
 
-	if (r)
-		return r;
-	do
-		r = inflate_to(&z, out);
-	while (!r && z.avail_in && inflateReset(&z) == Z_OK);
-	inflateEnd(&z);
-	return r;
+	while (k == 0 || (k == 1 && packed.len)) {
+		size_t room = MIN((size_t)ROOM, out->max - out->len), got = 0;
+		char *to = room ? strbuf_reserve(out, room) : NULL;
+
+		if (!to) {
+			k = room ? out->err : -EMSGSIZE;
+			break;
+		}
+		k = gzip_read(r, &packed, to, room, &got);
+		out->len += got;
+		if (k == 0 && !got && !packed.len)
+			k = -EBADMSG;
+	}
+	gzip_reader_free(r);
+	return MIN(k, 0);
 }
 
 struct gzip {
 	struct source plain;
 	struct strbuf piece;
-	z_stream z;
-	int error; /* of the start */
+	struct gzip_writer *writer; /* NULL: there was no memory */
 };
 
 /* A piece that compresses to nothing yet is followed by the next: an empty one would be the end. */
 static int fill(void *arg, struct strbuf *out)
 {
 	struct gzip *g = arg;
-	int more = g->error ? g->error : 1, r = 0;
+	int more = g->writer ? 1 : -ENOMEM, r = 0;
 
 	while (!r && more == 1 && out->len == 0) {
 		strbuf_reset(&g->piece);
@@ -125,8 +82,8 @@ static int fill(void *arg, struct strbuf *out)
 		if (more >= 0)
 			r = g->piece.err;
 		if (more >= 0 && !r)
-			r = deflate_to(&g->z, (struct slice){g->piece.s, g->piece.len},
-				       more ? Z_NO_FLUSH : Z_FINISH, out);
+			r = gzip_write(g->writer, (struct slice){g->piece.s, g->piece.len},
+				       more == 0, out);
 	}
 	return r ? r : more;
 }
@@ -137,8 +94,7 @@ static void gzip_free(void *arg)
 
 	g->plain.free(g->plain.arg);
 	strbuf_release(&g->piece);
-	if (!g->error)
-		deflateEnd(&g->z);
+	gzip_writer_free(g->writer);
 	free(g);
 }
 
@@ -148,7 +104,7 @@ struct source gzip_source(const struct source *plain)
 
 	g->plain = *plain;
 	strbuf_init(&g->piece, STREAM_MAX);
-	g->error = start(&g->z);
+	g->writer = gzip_writer_new();
 	return (struct source){fill, gzip_free, g};
 }
 

@@ -1,4 +1,4 @@
-/* gzip of answers and of bodies (zlib): the one includer of zlib.h. */
+/* gzip of answers and of bodies. */
 #ifndef GPUTEL_BRIDGE_GZIP_H
 #define GPUTEL_BRIDGE_GZIP_H
 

@@ -53,8 +53,8 @@ bool column_squeeze(struct slice name, char ret[COLUMN_NAME_MAX + 1])
 const char *target_describe(const struct target *t, char *buf, size_t n)
 {
 	static const char *const words[] = {
-		[TARGET_UNKNOWN] = "unknown",
-		[TARGET_IGNORED] = "left out",
+		[TARGET_UNKNOWN] = "not stored",
+		[TARGET_IGNORED] = "not stored",
 	};
 
 	if (t->kind == TARGET_METRIC || t->kind == TARGET_LABEL) {

@@ -86,3 +86,42 @@ int decompress_zstd(struct strbuf *out, const void *p, size_t n, size_t max_out)
 	out->len += size;
 	return 0;
 }
+
+/* ---- streams --------------------------------------------------------------------------------- */
+
+struct zstd_reader {
+	ZSTD_DCtx *context;
+};
+
+struct zstd_reader *zstd_reader_new(void)
+{
+	struct zstd_reader *r = xcalloc(1, sizeof(*r));
+
+	r->context = ZSTD_createDCtx();
+	if (r->context)
+		return r;
+	free(r);
+	return NULL;
+}
+
+void zstd_reader_free(struct zstd_reader *r)
+{
+	if (!r)
+		return;
+	ZSTD_freeDCtx(r->context);
+	free(r);
+}
+
+int zstd_read(struct zstd_reader *r, struct slice *in, char *out, size_t room, size_t *ret_n)
+{
+	ZSTD_inBuffer from = {in->p, in->len, 0};
+	ZSTD_outBuffer to = {out, room, 0};
+	size_t left = ZSTD_decompressStream(r->context, &to, &from);
+
+	*in = (struct slice){in->p + from.pos, in->len - from.pos};
+	*ret_n = to.pos;
+	if (!ZSTD_isError(left))
+		return left == 0;
+	return ZSTD_getErrorCode(left) == ZSTD_error_frameParameter_windowTooLarge ? -ENOMEM
+										   : -EBADMSG;
+}

@@ -9,16 +9,15 @@
  * the same when they are read again from the middle. */
 #include "csv.h"
 
-#include <poll.h>
 #include <stdio.h>
-#include <unistd.h>
 
+#include "input.h"
 #include "scan.h"
 
 #define BINARY_LOOK 4096
 
 struct csv {
-	int fd;
+	struct input *input;
 	struct csv_conf conf;
 	char *buf;
 	size_t cap, start, field, scan, end;
@@ -51,17 +50,17 @@ struct csv {
 int csv_open(struct csv **ret, int fd, const struct csv_conf *conf)
 {
 	struct csv *c = xcalloc(1, sizeof(*c));
+	int r = input_open(&c->input, fd, conf->keep);
 
-	c->fd = fd;
 	c->conf = *conf;
 	c->conf.block = conf->block ? conf->block : CSV_BLOCK;
 	c->conf.record_max = conf->record_max ? conf->record_max : CSV_RECORD_MAX;
 	c->conf.field_max = conf->field_max ? conf->field_max : CSV_FIELD_MAX;
 	c->cap = c->conf.record_max + 1 + c->conf.block;
 	c->line = 1;
-	c->buf = calloc(1, c->cap + SCAN_BLOCK);
+	c->buf = r ? NULL : calloc(1, c->cap + SCAN_BLOCK);
 	if (!c->buf) {
-		free(c);
+		csv_close(c);
 		return -ENOMEM;
 	}
 	*ret = c;
@@ -72,6 +71,7 @@ void csv_close(struct csv *c)
 {
 	if (!c)
 		return;
+	input_close(c->input);
 	free(c->buf);
 	free(c);
 }
@@ -87,8 +87,10 @@ static void restart(struct csv *c, size_t pos)
 
 int csv_seek(struct csv *c, int64_t offset, int64_t line)
 {
-	if (lseek(c->fd, offset, SEEK_SET) < 0)
-		return -errno;
+	int r = input_seek(c->input, offset);
+
+	if (r)
+		return r;
 	c->end = 0;
 	c->odd = 0;
 	c->base = offset;
@@ -106,6 +108,16 @@ int64_t csv_offset(const struct csv *c)
 int64_t csv_line(const struct csv *c)
 {
 	return c->skipping ? c->skip_line : c->line;
+}
+
+void csv_finish(struct csv *c)
+{
+	c->conf.follow = false;
+}
+
+struct input *csv_input(struct csv *c)
+{
+	return c->input;
 }
 
 /* ---- reading -------------------------------------------------------------------------------- */
@@ -135,13 +147,6 @@ static void compact(struct csv *c)
 	c->fault_at = c->fault_at > by ? c->fault_at - by : 0;
 }
 
-static bool has_input(const struct csv *c)
-{
-	struct pollfd p = {.fd = c->fd, .events = POLLIN};
-
-	return !c->conf.nowait || poll(&p, 1, 0) != 0;
-}
-
 /* More bytes behind end: > 0; 0: none now, or (eof) never again; < 0: -errno. */
 static ssize_t fill(struct csv *c)
 {
@@ -151,13 +156,9 @@ static ssize_t fill(struct csv *c)
 		return 0;
 	if (c->cap - c->end < c->conf.block)
 		compact(c);
-	if (!has_input(c))
-		return 0;
-	do
-		n = read(c->fd, c->buf + c->end, c->conf.block);
-	while (n < 0 && errno == EINTR);
+	n = input_read(c->input, c->buf + c->end, c->conf.block, c->conf.nowait);
 	if (n < 0)
-		return errno == EAGAIN ? 0 : -errno;
+		return n == -EAGAIN ? 0 : n;
 	c->end += (size_t)n;
 	c->eof = n == 0 && !c->conf.follow;
 	return n;
@@ -171,7 +172,7 @@ static int look(struct csv *c, struct err *e)
 	while (c->base == 0 && c->end < 3 && n > 0)
 		n = fill(c);
 	if (n < 0)
-		return err_set(e, (int)n, "%s: %s", c->conf.name, strerror((int)-n));
+		return err_set(e, (int)n, "%s: %s", c->conf.name, input_error(c->input, (int)n));
 	if (n == 0 && !c->eof)
 		return CSV_AGAIN;
 	c->looked = true;
@@ -303,7 +304,7 @@ static int end_skip(struct csv *c, struct csv_record *ret, struct err *e, size_t
 static int read_error(const struct csv *c, ssize_t n, struct err *e)
 {
 	return err_set(e, (int)n, "%s:%lld: %s", c->conf.name, (long long)c->line,
-		       strerror((int)-n));
+		       input_error(c->input, (int)n));
 }
 
 static int skip_line(struct csv *c, struct csv_record *ret, struct err *e)

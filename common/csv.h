@@ -1,5 +1,5 @@
-/* CSV as in RFC 4180, read from a descriptor in large blocks, one record at a time, in bounded
- * memory.
+/* CSV as in RFC 4180, read from a descriptor (or the archive in it, input.h) in large blocks, one
+ *record at a time, in bounded memory.
  *
  *	struct csv *c;
  *	csv_open(&c, fd, &(struct csv_conf){.name = path});
@@ -39,11 +39,13 @@
 #define CSV_FIELDS_MAX 1024
 
 struct csv;
+struct input;
 
 struct csv_conf {
 	const char *name;             /* of the file, in messages; borrowed */
 	bool follow;                  /* the end of the file is CSV_AGAIN, never CSV_END */
 	bool nowait;                  /* CSV_AGAIN rather than blocking on a pipe without bytes */
+	bool keep;                    /* fingerprints may be asked of csv_input */
 	size_t block;                 /* bytes a read; 0: CSV_BLOCK */
 	size_t record_max, field_max; /* 0: as above */
 };
@@ -74,7 +76,7 @@ struct csv_record {
 int csv_open(struct csv **ret, int fd, const struct csv_conf *conf) must_check;
 void csv_close(struct csv *c); /* NULL is fine */
 
-/* Goes on at offset, which is on line `line`, where a record starts. -ESPIPE: a pipe cannot. */
+/* Goes on at offset, which is on line `line`, where a record starts. As input_seek. */
 int csv_seek(struct csv *c, int64_t offset, int64_t line) must_check;
 
 /* An enum csv_event, or -errno of a failed read, or -EBADMSG: a binary file (csv_is_binary, looked
@@ -87,6 +89,12 @@ struct slice csv_peek(const struct csv *c);
 /* The next record is the first len of these bytes, on one line, and its line end the `behind` ones
  * that follow. As csv_next would give it, but without fields. */
 void csv_take(struct csv *c, size_t len, size_t behind, struct csv_record *ret);
+
+/* Ends following: the file will not grow any more, so its end is its end. */
+void csv_finish(struct csv *c);
+
+/* What the bytes come from; the reader's. */
+struct input *csv_input(struct csv *c);
 
 /* Where the next record is looked for: behind the last one, blank lines included. */
 int64_t csv_offset(const struct csv *c);

@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -23,6 +24,7 @@ static struct hook stop_hook, hup_hook;
 static int64_t drain_ms;
 static struct mono drain_end;
 static bool started, stop_hook_ran;
+static int stop_fd = -1; /* made by daemon_init */
 static pthread_t thread;
 
 static void call(const struct hook *place)
@@ -42,6 +44,8 @@ static void raise_flag(void)
 	if (!daemon_stopping()) {
 		drain_end = mono_in_ms(drain_ms);
 		__atomic_store_n(&daemon_stop_flag, true, __ATOMIC_RELEASE);
+		if (stop_fd >= 0)
+			eventfd_write(stop_fd, 1);
 		pthread_cond_broadcast(&stopped);
 	}
 	pthread_mutex_unlock(&lock);
@@ -87,6 +91,9 @@ int daemon_init(int64_t shutdown_ms, struct err *e)
 	int r;
 
 	drain_ms = shutdown_ms;
+	stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (stop_fd < 0)
+		return err_set(e, -errno, "eventfd: %s", strerror(errno));
 	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
@@ -132,6 +139,11 @@ void daemon_on_hup(void (*fn)(void *arg), void *arg)
 bool daemon_stopping(void)
 {
 	return __atomic_load_n(&daemon_stop_flag, __ATOMIC_ACQUIRE);
+}
+
+int daemon_stop_fd(void)
+{
+	return stop_fd;
 }
 
 void daemon_stop(void)

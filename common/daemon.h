@@ -24,6 +24,8 @@ void daemon_on_hup(void (*fn)(void *arg), void *arg);
 
 bool daemon_stopping(void);
 extern volatile bool daemon_stop_flag; /* for those that take a pointer to it; read it atomically */
+/* Becomes readable at a stop, and stays so: for poll(2). Nobody reads it. */
+int daemon_stop_fd(void);
 /* Asks for the same stop from inside. */
 void daemon_stop(void);
 

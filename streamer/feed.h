@@ -6,6 +6,7 @@
 #ifndef GPUTEL_FEED_H
 #define GPUTEL_FEED_H
 
+#include "follow.h"
 #include "pace.h"
 #include "publisher.h"
 
@@ -15,6 +16,7 @@ struct feed_conf {
 	struct publisher_conf publisher; /* its callbacks and arg are the feed's own business */
 	const char *path;                /* "-": standard input */
 	bool loop, again, time_now;
+	bool follow; /* the file grows, and is rotated: goes on until a stop */
 	enum pace_mode pace;
 	double pace_factor;
 	struct slice host;            /* --host; empty: the column */
@@ -27,8 +29,8 @@ struct feed_conf {
 	void *arg;
 };
 
-/* Rows so far; also read by others, for progress. rows = published + duplicate + no_value + invalid
- * once the feed has ended in peace. */
+/* Rows so far, over all files that are followed; also read by others, for progress. rows =
+ * published + duplicate + no_value + invalid once the feed has ended in peace. */
 struct feed_stats {
 	_Atomic int64_t rows, published, duplicate, no_value, invalid, messages;
 	_Atomic int64_t bytes, size; /* read of this pass, and of the file (0: unknown) */

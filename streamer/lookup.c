@@ -7,7 +7,6 @@
 #include "log.h"
 
 #include <stdio.h>
-#include <sys/stat.h>
 
 enum { SEGMENT_DEFAULT_S = 3600 };
 
@@ -40,9 +39,8 @@ static bool published_part_is_same(int fd, const struct producer *p)
 {
 	uint8_t sha[SHA256_LEN];
 	char text[2 * SHA256_LEN + 1];
-	struct stat st;
 
-	if (p->window_end && (fstat(fd, &st) || st.st_size < p->window_end))
+	if (p->window_end && !source_reaches(fd, p->window_end))
 		return false;
 	if (!p->offset || !p->fingerprint[0])
 		return p->offset == 0;
@@ -140,6 +138,58 @@ int lookup_file(struct etcd *c, int fd, const char *path, struct producer *ret, 
 	else
 		fresh(&l, path, ret);
 	return 0;
+}
+
+/* ---- several files --------------------------------------------------------------------------- */
+
+struct survey {
+	const int *fds;
+	struct source_head *heads;
+	size_t n;
+	int64_t *offsets;
+};
+
+static int survey_record(const struct etcd_kv *kv, void *arg)
+{
+	struct survey *s = arg;
+	struct source_id id;
+	char source[SOURCE_ID_MAX];
+	struct producer p;
+
+	if (!parse_source(kv->key, &id, source) || producer_decode(source, kv, &p, NULL))
+		return 0;
+	id.len = (uint32_t)p.prefix_len;
+	for (size_t i = 0; i < s->n; i++) {
+		if (!source_match(&s->heads[i], &id) || !published_part_is_same(s->fds[i], &p))
+			continue;
+		s->offsets[i] = MAX(s->offsets[i], p.offset);
+		break;
+	}
+	return 0;
+}
+
+static int survey(struct etcd *c, void *arg, struct err *e)
+{
+	struct survey *s = arg;
+
+	for (size_t i = 0; i < s->n; i++)
+		s->offsets[i] = -1;
+	return etcd_each(c, KEY_PRODUCERS, key_prefix_end(KEY_PRODUCERS).s, 0, 0, survey_record, s,
+			 NULL, e);
+}
+
+int lookup_published(struct etcd *c, const int *fds, size_t n, int64_t *ret_offsets, struct err *e)
+{
+	struct survey s = {.fds = fds, .n = n, .offsets = ret_offsets};
+	int r;
+
+	s.heads = xcalloc(n + 1, sizeof(*s.heads));
+	for (size_t i = 0; i < n; i++)
+		if (source_read_head(fds[i], &s.heads[i]))
+			s.heads[i].len = 0;
+	r = persist(survey, c, &s, e);
+	free(s.heads);
+	return r;
 }
 
 void lookup_pipe(const char *path, struct producer *ret)

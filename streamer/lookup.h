@@ -12,6 +12,12 @@
 int lookup_file(struct etcd *c, int fd, const char *path, struct producer *ret,
 		struct err *e) must_check;
 
+/* How far each of n files is published, by the records that they fit; -1: there is none. A record
+ * is one file's: the first's of those that fit. An open window counts as not published. Waits like
+ * lookup_file. */
+int lookup_published(struct etcd *c, const int *fds, size_t n, int64_t *ret_offsets,
+		     struct err *e) must_check;
+
 /* A source that is new at each run. */
 void lookup_pipe(const char *path, struct producer *ret);
 

@@ -8,6 +8,8 @@
 #include "feed.h"
 #include "log.h"
 #include "parse.h"
+#include "paths.h"
+#include "preview.h"
 #include "throttle.h"
 #include "wait.h"
 
@@ -21,7 +23,7 @@ enum {
 	SCRAPE_INTERVAL_MS = 15 * 1000,
 	NVML_INTERVAL_MS = 1000
 };
-enum { SOURCES_MAX = 64, EXIT_RUNTIME = 1, EXIT_USAGE = 2, EXIT_CUT_SHORT = 3 };
+enum { EXIT_RUNTIME = 1, EXIT_USAGE = 2, EXIT_CUT_SHORT = 3 };
 
 struct source {
 	struct feed_conf conf;
@@ -32,9 +34,8 @@ struct source {
 
 struct streamer {
 	struct conf conf;
-	const char *paths[SOURCES_MAX];
-	size_t n;
-	bool loop, again, wait, time_given, time_now;
+	struct paths paths;
+	bool check_only, loop, follow, again, wait, time_given, time_now;
 	double rate, speed; /* 0: not given */
 	int64_t wait_ms;    /* -1: as long as it takes */
 	const char *host, *map_path;
@@ -61,17 +62,24 @@ static bool is_live(const struct streamer *s)
 
 static int set_csv(const char *value, void *arg, struct err *e)
 {
-	struct streamer *s = arg;
+	return paths_add(&((struct streamer *)arg)->paths, value, e);
+}
 
-	if (s->n == SOURCES_MAX)
-		return err_set(e, -E2BIG, "--csv: at most %d files", SOURCES_MAX);
-	s->paths[s->n++] = value;
+static int set_check(const char *value, void *arg, struct err *e)
+{
+	((struct streamer *)arg)->check_only = true;
 	return 0;
 }
 
 static int set_loop(const char *value, void *arg, struct err *e)
 {
 	((struct streamer *)arg)->loop = true;
+	return 0;
+}
+
+static int set_follow(const char *value, void *arg, struct err *e)
+{
+	((struct streamer *)arg)->follow = true;
 	return 0;
 }
 
@@ -185,6 +193,9 @@ static const struct conf_option options[] = {
 	 set_csv},
 	{"loop", 0, NULL, "start over for ever, paced as recorded, with the present as time",
 	 set_loop},
+	{"follow", 0, NULL,
+	 "go on as the files grow, over rotation and truncation, from where an earlier run was",
+	 set_follow},
 	{"rate", 0, "ROWS/S", "publish at this rate", set_rate},
 	{"speed", 0, "X", "publish X times as fast as recorded", set_speed},
 	{"time", 0, "source|now", "time of the rows: their own, or the present", set_time},
@@ -202,6 +213,10 @@ static const struct conf_option options[] = {
 	{"nvml", 0, NULL, "publish what NVIDIA's driver says of the GPUs of this machine",
 	 set_nvml},
 	{"nvml-interval", 0, "DURATION", "how often: 100ms to 1h (default 1s)", set_nvml_interval},
+	{"check", 0, NULL,
+	 "publish nothing: print what the files are taken for, their first rows, and what would be "
+	 "rejected and why; needs no etcd",
+	 set_check},
 };
 
 static int check(const struct conf *c, void *arg, struct err *e)
@@ -209,10 +224,11 @@ static int check(const struct conf *c, void *arg, struct err *e)
 	struct streamer *s = arg;
 	size_t pipes = 0;
 
-	for (size_t i = 0; i < s->n; i++)
-		pipes += !strcmp(s->paths[i], "-");
-	if (is_live(s) && (s->n || s->loop || s->again || s->wait || s->time_given || s->rate > 0 ||
-			   s->speed > 0 || s->map_path))
+	for (size_t i = 0; i < s->paths.n; i++)
+		pipes += !strcmp(s->paths.list[i], "-");
+	if (is_live(s) &&
+	    (s->paths.n || s->loop || s->again || s->wait || s->time_given || s->rate > 0 ||
+	     s->speed > 0 || s->map_path || s->follow || s->check_only))
 		return err_set(e, -EINVAL,
 			       "--scrape and --nvml go with their intervals and --host only");
 	if (s->nvml_ms && !s->nvml)
@@ -223,10 +239,16 @@ static int check(const struct conf *c, void *arg, struct err *e)
 		return err_set(e, -EINVAL, "--csv -: standard input can be read once only");
 	if (pipes && s->loop)
 		return err_set(e, -EINVAL, "--loop: standard input cannot start over");
+	if (pipes && s->follow)
+		return err_set(e, -EINVAL, "--follow: standard input is read until it ends anyway");
+	if (s->follow && (s->loop || s->again))
+		return err_set(e, -EINVAL, "--follow: excludes --loop and --again");
 	if (s->rate > 0 && s->speed > 0)
 		return err_set(e, -EINVAL, "--rate and --speed exclude each other");
 	if (s->loop && s->wait)
 		return err_set(e, -EINVAL, "--wait: a loop never ends");
+	if (s->follow && s->wait)
+		return err_set(e, -EINVAL, "--wait: what is followed never ends");
 	return s->map_path ? column_map_read(&s->map, s->map_path, e) : 0;
 }
 
@@ -277,6 +299,7 @@ static struct feed_conf feed_conf(struct streamer *s, const char *path)
 		.publisher = publisher_conf(s),
 		.path = path,
 		.loop = s->loop,
+		.follow = s->follow,
 		.again = s->again,
 		.time_now = s->time_given ? s->time_now : s->loop,
 		.host = forced_host(s),
@@ -369,7 +392,7 @@ static struct totals sum(const struct streamer *s)
 {
 	struct totals t = {0};
 
-	for (size_t i = 0; i < s->n; i++) {
+	for (size_t i = 0; i < s->paths.n; i++) {
 		const struct feed_stats *x = &s->sources[i].stats;
 
 		t.rows += x->rows;
@@ -418,7 +441,7 @@ static void supervise(struct streamer *s)
 	struct mono started = mono_now(), shown = started;
 	int64_t rows_before = 0;
 
-	while (s->ended < s->n) {
+	while (s->ended < s->paths.n) {
 		if (daemon_stopping())
 			usleep(10 * 1000);
 		else
@@ -438,16 +461,17 @@ static void supervise(struct streamer *s)
 
 static int run_sources(struct streamer *s)
 {
-	size_t jobs = s->loop ? s->n : 1;
+	bool endless = s->loop || s->follow;
+	size_t jobs = endless ? s->paths.n : 1;
 	struct job *list = xcalloc(jobs, sizeof(*list));
 	pthread_t *threads = xcalloc(jobs, sizeof(*threads));
 	size_t started = 0;
 
-	for (size_t i = 0; i < s->n; i++)
-		s->sources[i].conf = feed_conf(s, s->paths[i]);
+	for (size_t i = 0; i < s->paths.n; i++)
+		s->sources[i].conf = feed_conf(s, s->paths.list[i]);
 	for (; started < jobs; started++) {
-		list[started] =
-			s->loop ? (struct job){s, started, started + 1} : (struct job){s, 0, s->n};
+		list[started] = endless ? (struct job){s, started, started + 1}
+					: (struct job){s, 0, s->paths.n};
 		if (pthread_create(&threads[started], NULL, run_job, &list[started]))
 			break;
 	}
@@ -486,7 +510,7 @@ static int outcome(struct streamer *s)
 	bool stopped = false;
 	int exit_code = 0;
 
-	for (size_t i = 0; i < s->n; i++) {
+	for (size_t i = 0; i < s->paths.n; i++) {
 		if (s->sources[i].result == -ECANCELED)
 			stopped = true;
 		else if (s->sources[i].result)
@@ -497,7 +521,7 @@ static int outcome(struct streamer *s)
 			  "published is read again at the next start");
 		return EXIT_RUNTIME;
 	}
-	if (stopped && !s->loop)
+	if (stopped && !s->loop && !s->follow)
 		return EXIT_CUT_SHORT;
 	return exit_code;
 }
@@ -520,7 +544,7 @@ static int open_all(struct streamer *s, struct err *e)
 	int r;
 
 	conf_etcd(&s->conf, &conf);
-	s->sources = xcalloc(s->n, sizeof(*s->sources));
+	s->sources = xcalloc(s->paths.n, sizeof(*s->sources));
 	s->waiting = s->wait ? wait_list_new() : NULL;
 	r = daemon_init(s->conf.shutdown_timeout, e);
 	if (!r)
@@ -530,6 +554,27 @@ static int open_all(struct streamer *s, struct err *e)
 	if (!r && (r = throttle_start(&s->throttle, s->etcd, &s->conf)))
 		err_set(e, r, "cannot start a thread");
 	return r;
+}
+
+static int check_files(struct streamer *s)
+{
+	int exit_code = 0;
+
+	for (size_t i = 0; i < s->paths.n; i++) {
+		const struct preview_conf conf = {
+			.path = s->paths.list[i],
+			.host = s->host ? slice_str(s->host) : (struct slice){0},
+			.map = s->map_path ? &s->map : NULL,
+		};
+		struct err e;
+
+		fflush(stdout);
+		if (!preview(&conf, &e))
+			continue;
+		log_error("%s", e.text);
+		exit_code = EXIT_RUNTIME;
+	}
+	return exit_code;
 }
 
 static void on_hup(void *arg)
@@ -561,15 +606,17 @@ int main(int argc, char **argv)
 
 	if (r)
 		return r > 0 ? 0 : EXIT_USAGE;
-	if (is_live(&s))
-		s.paths[s.n++] = "live";
-	if (!s.n) {
+	if (is_live(&s) && paths_add(&s.paths, "live", &e))
+		return EXIT_USAGE;
+	if (!s.paths.n) {
 		fprintf(stderr, "gputel-streamer: nothing to publish: --csv FILE, --scrape URL "
 				"or --nvml is missing (see --help)\n");
 		return EXIT_USAGE;
 	}
-	r = open_all(&s, &e);
-	if (r) {
+	r = s.check_only ? 0 : open_all(&s, &e);
+	if (!r && s.check_only) {
+		r = check_files(&s);
+	} else if (r) {
 		log_error("%s", e.text);
 		r = EXIT_RUNTIME;
 	} else {
@@ -583,6 +630,7 @@ int main(int argc, char **argv)
 	etcd_close(s.etcd);
 	wait_list_free(s.waiting);
 	column_map_release(&s.map);
+	paths_release(&s.paths);
 	free(s.sources);
 	conf_release(&s.conf);
 	return r;

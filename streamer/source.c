@@ -6,27 +6,6 @@
 
 #include "csv.h"
 
-#define READ_BLOCK (64 * 1024)
-
-/* Reads n bytes at offset, fewer only at the end of the file. */
-static ssize_t read_at(int fd, void *p, size_t n, int64_t offset)
-{
-	size_t done = 0;
-
-	while (done < n) {
-		ssize_t got = pread(fd, (char *)p + done, n - done, offset + (int64_t)done);
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return -errno;
-		if (got == 0)
-			break;
-		done += (size_t)got;
-	}
-	return (ssize_t)done;
-}
-
 /* ---- opening -------------------------------------------------------------------------------- */
 
 bool source_is_file(int fd)
@@ -41,6 +20,8 @@ static int check_content(int fd, const char *path, struct err *e)
 	struct source_head head;
 	int r = source_read_head(fd, &head);
 
+	if (r < 0 && source_packing(fd))
+		return err_set(e, -EBADMSG, "%s: the archive is damaged", path);
 	if (r < 0)
 		return err_set(e, r, "%s: %s", path, strerror(-r));
 	if (head.len == 0)
@@ -80,12 +61,17 @@ int source_open(const char *path, int *ret_fd, struct err *e)
 
 int source_read_head(int fd, struct source_head *ret)
 {
-	ssize_t n = read_at(fd, ret->p, sizeof(ret->p), 0);
+	struct input *in;
+	ssize_t n = 1;
+	int r = input_open(&in, fd, false);
 
-	if (n < 0)
-		return (int)n;
-	ret->len = (uint32_t)n;
-	return 0;
+	if (r)
+		return r;
+	for (ret->len = 0; ret->len < sizeof(ret->p) && n > 0; ret->len += n > 0 ? (uint32_t)n : 0)
+		n = input_read(in, ret->p + ret->len, sizeof(ret->p) - ret->len, false);
+	input_close(in);
+	/* Of a damaged archive, what can be read of it is as good to know it by. */
+	return n < 0 && !ret->len ? (int)n : 0;
 }
 
 static struct source_id id_of(const struct source_head *head, uint32_t len)
@@ -120,66 +106,44 @@ struct source_id source_id_new(void)
 
 /* ---- reading up to an offset ---------------------------------------------------------------- */
 
-/* Hands the bytes [from, to) to fn. -ENODATA: the file ends before. */
-static int each_block(int fd, int64_t from, int64_t to,
-		      void (*fn)(const char *p, size_t n, void *arg), void *arg)
+const char *source_packing(int fd)
 {
-	char *block = xmalloc(READ_BLOCK);
-	ssize_t n = 0;
+	const char *name = NULL;
+	struct input *in;
 
-	while (from < to) {
-		size_t want = (size_t)MIN(to - from, (int64_t)READ_BLOCK);
-
-		n = read_at(fd, block, want, from);
-		if (n >= 0 && (size_t)n < want)
-			n = -ENODATA;
-		if (n < 0)
-			break;
-		fn(block, want, arg);
-		from += n;
+	if (!input_open(&in, fd, false)) {
+		name = input_packing(in);
+		input_close(in);
 	}
-	free(block);
-	return n < 0 ? (int)n : 0;
+	return name;
 }
 
-static void hash_block(const char *p, size_t n, void *arg)
+bool source_reaches(int fd, int64_t offset)
 {
-	sha256_update(arg, p, n);
+	struct input *in;
+	struct stat st;
+	int r;
+
+	if (!source_packing(fd))
+		return fstat(fd, &st) == 0 && st.st_size >= offset;
+	r = input_open(&in, fd, false);
+	if (r)
+		return false;
+	r = input_seek(in, offset);
+	input_close(in);
+	return r == 0;
 }
 
 int source_fingerprint(int fd, int64_t before, uint8_t ret[SHA256_LEN])
 {
-	int64_t head = MIN(before, (int64_t)SOURCE_EDGE);
-	int64_t tail = MAX(before - (int64_t)SOURCE_EDGE, head);
-	struct sha256_state s;
-	int r;
+	struct input *in;
+	int r = source_reaches(fd, before) ? input_open(&in, fd, true) : -ENODATA;
 
-	sha256_begin(&s);
-	r = each_block(fd, 0, head, hash_block, &s);
-	if (r == 0)
-		r = each_block(fd, tail, before, hash_block, &s);
-	if (r == 0)
-		sha256_end(&s, ret);
-	return r;
-}
-
-static void count_lines(const char *p, size_t n, void *arg)
-{
-	const char *end = p + n;
-	int64_t *line = arg;
-
-	while (p < end && (p = memchr(p, '\n', (size_t)(end - p)))) {
-		++*line;
-		p++;
-	}
-}
-
-int source_line_at(int fd, int64_t offset, int64_t *ret)
-{
-	int64_t line = 1;
-	int r = each_block(fd, 0, offset, count_lines, &line);
-
-	if (r == 0)
-		*ret = line;
+	if (r)
+		return r;
+	r = input_seek(in, before);
+	if (!r)
+		input_fingerprint(in, before, ret);
+	input_close(in);
 	return r;
 }

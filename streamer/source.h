@@ -13,9 +13,9 @@
 #define GPUTEL_SOURCE_H
 
 #include "digest.h"
+#include "input.h"
 
 #define SOURCE_HEAD_MAX 4096
-#define SOURCE_EDGE     (64 * 1024)
 #define SOURCE_ID_LEN   32
 
 struct source_id {
@@ -36,6 +36,11 @@ int source_open(const char *path, int *ret_fd, struct err *e) must_check;
 /* True of what can be read again from an offset. */
 bool source_is_file(int fd);
 
+/* "gzip", "zstd", or NULL: no archive. All that follows is about what is in it. */
+const char *source_packing(int fd);
+/* The file has so many bytes. */
+bool source_reaches(int fd, int64_t offset);
+
 int source_read_head(int fd, struct source_head *ret) must_check;
 /* The id of a file that nobody has recorded yet: over all of its head. */
 struct source_id source_identify(const struct source_head *head);
@@ -44,11 +49,8 @@ bool source_match(const struct source_head *head, const struct source_id *id);
 /* A new id for what has no content to be known by: stdin, or a file that is sent --again. */
 struct source_id source_id_new(void);
 
-/* SHA-256 over the first and the last SOURCE_EDGE bytes of [0, before), each byte once. -ENODATA:
+/* SHA-256 over the first and the last INPUT_EDGE bytes of [0, before), each byte once. -ENODATA:
  * the file is shorter than that. */
 int source_fingerprint(int fd, int64_t before, uint8_t ret[SHA256_LEN]) must_check;
-
-/* Number of the line on which the byte at offset lies, counted by reading. -ENODATA as above. */
-int source_line_at(int fd, int64_t offset, int64_t *ret) must_check;
 
 #endif
