@@ -15,7 +15,7 @@ LIBRARIES := libfuse3-dev libcurl4-openssl-dev libsodium-dev libzstd-dev libmicr
 PACKAGES := gcc make pkg-config $(LIBRARIES) fuse3 \
 	etcd-server etcd-client prometheus python3 python3-pytest \
 	python3-hypothesis python3-requests python3-websockets chromium-headless-shell inotify-tools rsync procps psmisc iproute2 strace \
-	file lsof git less busybox openssl groff-base man-db
+	file lsof git less busybox openssl zstd groff-base man-db
 DEB_PACKAGES := build-essential debhelper dpkg-dev fakeroot lintian
 PYTHON   := /usr/bin/python3
 
