@@ -8,7 +8,7 @@
 #include "map.h"
 
 #define RING     4096   /* events */
-#define THREADS  8      /* for what subscribers want from the store */
+#define THREADS  2      /* for the past of subscribers; the present goes before it */
 #define RETRY_US 200000 /* rows of a commit that were not to be had */
 
 struct feed {

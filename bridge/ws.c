@@ -23,12 +23,13 @@ _Static_assert(FRAME_HEADROOM >= LWS_PRE, "frames are framed in their headroom")
 struct client {
 	struct lws *wsi;
 	struct ws *ws;
+	/* Atomic: the subscriber may have a frame. Not beside flags that are read as one word. */
+	bool ready;
 	struct opening *opening;
 	struct subscriber *subscriber;
 	struct frame *next; /* to be sent */
 	struct frame *sent; /* kept until the next one: libwebsockets may still look at it */
 	struct strbuf message;
-	bool ready;   /* atomic: the subscriber may have a frame */
 	bool lagging; /* has LAST_WORD_S to take its last frame */
 	int close;    /* the status to close with; 0: none */
 	const char *reason;
