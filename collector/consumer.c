@@ -84,7 +84,7 @@ static enum task task_of(struct consumer *c, const struct host *h)
 	/* A host that should be elsewhere is let go, once whoever should have it is there. */
 	if (group_wants_away(&c->group, h))
 		return TASK_RELEASE;
-	if (h->n_pending && c->seen_rev >= h->mark_rev)
+	if (h->n_pending && c->seen_rev >= h->hold.rev)
 		return TASK_STORE;
 	return TASK_NONE;
 }

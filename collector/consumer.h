@@ -1,9 +1,11 @@
 /* What a collector's workers are to do next: which hosts to take, serve and let go, decided from
  * what its mirrors of etcd tell of the queue (backlog.h) and of its peers (group.h).
  *
- * No host is served before the queue's mirror has passed both what the recovery of its dead writer
- * changed and the taking (mark_rev). So the messages of a source are stored in their order, whoever
- * dies when. All of it is hints; only the compares of common/queue.h decide.
+ * No host is served before the queue's mirror has passed its taking (hold.rev), which puts a mark
+ * there. The recovery of its dead writer came before that (group_may_take), so the messages of a
+ * source are stored in their order, whoever dies when. Nothing later is waited for: a recovery
+ * under way meanwhile may change nothing that the mirror would tell. All of it is hints; only the
+ * compares of common/queue.h decide.
  *
  * Threads: three mirrors call in, worker threads take turns out. One lock; nothing waits for etcd
  * under it. */

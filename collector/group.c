@@ -232,5 +232,4 @@ void group_note_recovery(struct group *g, struct recovered *rec)
 	g->alive = rec->alive;
 	rec->alive = MAP_INIT;
 	g->recovery_listed_rev = rec->listed_rev;
-	g->recovered_rev = MAX(g->recovered_rev, rec->revision);
 }

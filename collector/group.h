@@ -24,7 +24,6 @@ struct group {
 	bool want_recovery;          /* a consumer is gone whose claims may not be back yet */
 	struct map alive;            /* ids that had a session at the last recovery */
 	int64_t recovery_listed_rev; /* at this revision; 0: there was none yet */
-	int64_t recovered_rev;       /* what it changed in the queue is there at this revision */
 };
 
 void group_init(struct group *g, struct roster *hosts, const char *id);

@@ -23,6 +23,7 @@ enum {
 	EXIT_CUT_SHORT = 3,
 	LOOK_MS = 100,
 	RECOVERY_MS = 10000, /* and at once when a collector is seen to vanish */
+	RECOVERY_RETRY_MS = 1000,
 };
 
 enum mode { MODE_COLLECT, MODE_DRAIN, MODE_AUDIT, MODE_DEAD, MODE_MIGRATE };
@@ -295,7 +296,8 @@ static void note_recovery(struct consumer *c, struct recovered *rec)
 	consumer_unlock(c);
 }
 
-/* Brings back what dead collectors had claimed. No host is taken from one before that. */
+/* Brings back what dead collectors had claimed. No host is taken from one before that. Sets when to
+ * look again. */
 static void recover(struct collector *k, int64_t max_retries)
 {
 	struct recovered rec = {0};
@@ -318,6 +320,8 @@ static void recover(struct collector *k, int64_t max_retries)
 	map_release(&rec.alive);
 	if (r && !etcd_transient(r) && r != -ECANCELED)
 		log_warn("recovery: %s", e.text);
+	k->next_recovery =
+		mono_in_ms(r ? RECOVERY_RETRY_MS : RECOVERY_MS + (int64_t)(random_u64() % 5000));
 }
 
 static void refuse_misfits(struct collector *k)
@@ -372,10 +376,8 @@ static bool serve(struct collector *k)
 			return false;
 		if (misfits)
 			refuse_misfits(k);
-		if (due) {
+		if (due)
 			recover(k, max_retries);
-			k->next_recovery = mono_in_ms(RECOVERY_MS + (int64_t)(random_u64() % 5000));
-		}
 		if (k->mode == MODE_DRAIN && idle && is_drained(k))
 			return true;
 	}

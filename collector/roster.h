@@ -40,9 +40,8 @@ struct host {
 
 	/* Of the worker that has it busy. */
 	bool mine;
-	bool empty; /* nothing of it is stored any more */
-	struct hold hold;
-	int64_t mark_rev; /* the queue's mirror must have passed it */
+	bool empty;       /* nothing of it is stored any more */
+	struct hold hold; /* the queue's mirror must have passed it */
 	struct writer *state;
 };
 

@@ -69,7 +69,6 @@ static int take_turn(struct worker *w, struct host *h, struct err *e)
 		h->mine = true;
 		h->empty = false;
 		h->hold = hold;
-		h->mark_rev = MAX(hold.rev, c->group.recovered_rev);
 		h->sweep = mono_in_ms(SWEEP_FIRST_MS);
 		h->merge.ns = INT64_MAX;
 		h->size_at = mono_in_ms(SIZED_FIRST_MS);

@@ -173,7 +173,6 @@ struct recovered {
 	int64_t requeued, dead, dead_rows;
 	int64_t unreadable;        /* claims that were no pointers; among the dead */
 	struct err unreadable_why; /* of the last of them */
-	int64_t revision;          /* of the last transaction that changed the queue; 0: none did */
 	int64_t listed_rev;        /* the revision whose sessions and claims were looked at */
 	struct map alive; /* ids of the consumers that had a session then; the caller releases it */
 };

@@ -241,19 +241,15 @@ static int recover_some(struct etcd *c, struct orphan *x, size_t n, int64_t max_
 {
 	struct etcd_reply reply;
 	struct etcd_txn t;
-	bool resent, changed;
 	int r;
 
 	etcd_txn_init(&t, c, "recover");
 	for (size_t i = 0; i < n; i++)
 		recover_one(&t, &x[i], max_retries);
-	r = etcd_txn_settle(&t, &reply, &resent, e);
+	r = etcd_txn_settle(&t, &reply, NULL, e);
 	etcd_txn_release(&t);
 	if (r)
 		return r;
-	changed = reply.succeeded || resent;
-	if (changed)
-		ret->revision = MAX(ret->revision, reply.revision);
 	for (size_t i = 0; i < n && reply.succeeded; i++)
 		count(ret, &x[i], max_retries);
 	if (!reply.succeeded && n > 1)

@@ -73,6 +73,22 @@ static enum task next(struct consumer *c, struct host *h)
 	return task;
 }
 
+TEST(a_host_is_served_once_the_queues_mirror_has_passed_its_taking)
+{
+	struct consumer *c = consumer_of((const char *const[]){"me"}, 1);
+	struct host *h = busy_host(c);
+	struct recovered rec = {.dead = 1, .listed_rev = 12};
+
+	h->hold.rev = 10;
+	c->seen_rev = 9;
+	CHECK_EQ_INT(next(c, h), TASK_NONE);
+	c->seen_rev = 10;
+	/* It has dead-lettered after the taking; no event of the queue tells of that. */
+	group_note_recovery(&c->group, &rec);
+	CHECK_EQ_INT(next(c, h), TASK_STORE);
+	consumer_free(c);
+}
+
 TEST(what_is_to_be_dropped_waits_for_what_is_to_be_stored_but_not_for_ever)
 {
 	struct consumer *c = consumer_of((const char *const[]){"me"}, 1);
