@@ -8,6 +8,7 @@ enum {
 	MODE_BITS = 3,
 	SCALE_BITS = 5,
 	REFERENCES_MAX = 32,  /* columns back that are tried, and may be named */
+	SAMPLE_ROWS = 64,     /* of a column, that they are tried on */
 	EXCEPTIONS_SHARE = 4, /* more than a fourth: not a column of decimals */
 	WORDS_SHARE = 2,      /* more than a half of the texts differ: no dictionary */
 };
@@ -179,32 +180,64 @@ static bool is_constant_over(const int64_t *a, const int64_t *b, size_t n, bool 
 	return true;
 }
 
-/* Looks for the column before this one over which it is cheapest: with little effort only for one
- * that leaves a constant. plan is that without reference, and then that of the choice. */
-static struct reference choose_reference(struct values_codec *c, const struct value_column *column,
-					 struct integers_plan *plan, enum columns_effort effort)
+/* The column before this one over which its first rows are cheapest, where that is cheaper than
+ * without: what relates columns (one is the rest of another, two rise together) shows soon. */
+static struct reference sample_references(struct values_codec *c, const struct value_column *column)
 {
+	size_t n = MIN(column->n, SAMPLE_ROWS);
 	struct reference best = {0};
+	struct integers_plan plan;
 
-	for (size_t back = 1; back < c->n_columns && back <= REFERENCES_MAX; back++) {
+	integers_make_plan(column->x, n, true, &plan);
+	for (size_t back = 1; back < c->n_columns && back <= REFERENCES_MAX && plan.bits > 0;
+	     back++) {
 		const struct value_column *other = column - back;
 
 		for (int plus = 0; plus < 2 && other->n == column->n; plus++) {
 			struct integers_plan p;
 
-			if (effort == COLUMNS_FAST &&
-			    !is_constant_over(column->x, other->x, column->n, plus))
+			subtract(c->scratch, column->x, other->x, n, plus);
+			integers_make_plan(c->scratch, n, true, &p);
+			if (p.bits >= plan.bits)
 				continue;
-			subtract(c->scratch, column->x, other->x, column->n, plus);
-			integers_make_plan(c->scratch, column->n, effort != COLUMNS_FAST, &p);
-			if (p.bits >= plan->bits)
-				continue;
-			*plan = p;
+			plan = p;
 			best = (struct reference){back, plus};
 		}
-		if (plan->bits == 0)
-			break;
 	}
+	return best;
+}
+
+/* The first column over which this one is constant. */
+static struct reference find_constant(struct values_codec *c, const struct value_column *column)
+{
+	for (size_t back = 1; back < c->n_columns && back <= REFERENCES_MAX; back++) {
+		const struct value_column *other = column - back;
+
+		for (int plus = 0; plus < 2 && other->n == column->n; plus++)
+			if (is_constant_over(column->x, other->x, column->n, plus))
+				return (struct reference){back, plus};
+	}
+	return (struct reference){0};
+}
+
+/* Looks for the column before this one over which it is cheapest: with little effort only for one
+ * that leaves a constant. plan is that without reference, and then that of the choice. */
+static struct reference choose_reference(struct values_codec *c, const struct value_column *column,
+					 struct integers_plan *plan, enum columns_effort effort)
+{
+	bool fast = effort == COLUMNS_FAST;
+	struct reference best = {0};
+	struct integers_plan p;
+
+	if (plan->bits > 0)
+		best = fast ? find_constant(c, column) : sample_references(c, column);
+	if (!best.back)
+		return best;
+	subtract(c->scratch, column->x, (column - best.back)->x, column->n, best.plus);
+	integers_make_plan(c->scratch, column->n, !fast, &p);
+	if (p.bits >= plan->bits)
+		return (struct reference){0};
+	*plan = p;
 	return best;
 }
 
