@@ -1,6 +1,7 @@
-/* The reader, the rows and their labels on any bytes; what it checks beside memory:
- * records lie one behind the other, and reading from each of them gives the same again.
- *	clang -fsanitize=fuzzer,address -DFUZZ …    or as it is: fuzz_csv FILE… */
+/* The reader, the rows of long and wide forms and their labels, and maps of columns, on any bytes;
+ *the first byte says which header is in front of them. What it checks beside memory: records lie
+ *one behind the other, and reading from each of them gives the same again. clang
+ *-fsanitize=fuzzer,address -DFUZZ …    or as it is: fuzz_csv FILE… */
 #include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -28,7 +29,10 @@ static void parse_row(struct row_parser *rows, const struct csv_record *rec)
 		r = row_parse(rows, rec, &s, &e);
 	}
 	require(r >= 0);
-	require(r != ROW_OK || value_classify(s.value, false) == VALUE_NUMBER);
+	for (; r != ROW_END; r = row_more(rows, rec, &s, &e)) {
+		require(r >= 0);
+		require(r != ROW_OK || value_classify(s.value, false) == VALUE_NUMBER);
+	}
 }
 
 static void read_again(int fd, const struct csv_conf *conf, const struct csv_record *want,
@@ -74,12 +78,27 @@ static void read_all(int fd, const struct csv_conf *conf, bool again)
 	row_parser_free(rows);
 }
 
+static void parse_map(const uint8_t *p, size_t n)
+{
+	struct column_map m;
+
+	if (column_map_parse(&m, "m", (struct slice){(const char *)p, n}, NULL) == 0)
+		column_map_release(&m);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
-	static const char header[] = "timestamp,value,metric_name,gpu_id,Hostname,labels_raw\n";
+	static const char *const headers[] = {
+		"timestamp,value,metric_name,gpu_id,Hostname,labels_raw\n",
+		"timestamp,index,host,utilization.gpu [%],memory.used "
+		"[GiB],pstate,driver_version,x\n",
+		"",
+	};
+	const char *header = headers[n ? p[0] % ARRAY_SIZE(headers) : 0];
 	int fd = memfd_create("fuzz", MFD_CLOEXEC);
 
-	require(write(fd, header, sizeof(header) - 1) > 0 && write(fd, p, n) == (ssize_t)n);
+	parse_map(p, n);
+	require(write(fd, header, strlen(header)) >= 0 && write(fd, p, n) == (ssize_t)n);
 	read_all(fd, &(struct csv_conf){.name = "f"}, true);
 	read_all(fd,
 		 &(struct csv_conf){.name = "f", .block = 61, .record_max = 200, .field_max = 50},
