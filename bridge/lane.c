@@ -10,6 +10,8 @@
 #define WINDOW_ENOUGH                                                                              \
 	((size_t)8 << 20) /* bytes of values after which no further body is taken in */
 
+#define SERIES_KEPT 100000 /* that a parser may remember from one window to the next */
+
 enum { PARSERS = 3 }; /* formats at most */
 
 struct parser {
@@ -212,6 +214,16 @@ static int take_in(struct lane *l, struct push *p, struct err *e)
 	return r;
 }
 
+/* Once no row refers to them. */
+static void forget_many(struct lane *l)
+{
+	if (l->window.series <= SERIES_KEPT)
+		return;
+	for (size_t i = 0; i < PARSERS; i++)
+		if (l->parsers[i].format)
+			l->parsers[i].format->forget(l->parsers[i].state);
+}
+
 static void keep_taken(struct lane *l, struct push *p)
 {
 	p->next = NULL;
@@ -329,6 +341,7 @@ static void *run(void *arg)
 		while (p && fits(l, p) && take(l, p))
 			p = peek(l, false);
 		publish_taken(l);
+		forget_many(l);
 	}
 	return NULL;
 }

@@ -48,7 +48,7 @@ struct publisher {
 	struct producer record;
 	struct session *owner;
 	struct publisher_stats stats;
-	int64_t batch_size, segment_s; /* that windows are cut with from now on */
+	int64_t batch_size, segment_s; /* that windows are cut with: SEGMENT as etcd has it */
 	struct grouping grouping;
 	struct outgoing *out;
 	size_t n_out;

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from bridge import Bridge, is_problem
-from exporter import METRICS, Exporter
+from counting_exporter import METRICS, Exporter
 from lib import Process, free_port, wait_until
 from test_ingest import PATH, PROTOBUF, queued, stored, taken
 
