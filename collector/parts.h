@@ -5,7 +5,8 @@
  *	OPEN	rows are coming: runs of PARTS_RUN chunks of one level, a level being how often a
  *		chunk's rows were joined (levels of an LSM tree: each row is copied once per level)
  *	IDLE	none come for a while: everything, as far as bodies stay within their limit
- *	OVER	its time is past and none come: the same, and what comes of it is sealed
+ *	OVER	its time is past and none come: the same, and what comes of it is sealed; what is
+ *		full stays as it is
  * A chunk whose lease ends before its segment's retention (rows came late, or for a long time) is
  * joined anew too, alone if need be, which gives it a longer one. */
 #ifndef GPUTEL_PARTS_H

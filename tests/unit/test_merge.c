@@ -551,3 +551,18 @@ TEST(a_full_chunk_of_a_segment_that_gets_rows_on_and_on_gets_a_longer_lease)
 	library_release(&l);
 	desk_free(d);
 }
+
+TEST(what_is_full_is_not_written_again_to_be_sealed)
+{
+	struct part part = {.bytes = PARTS_FULL, .rows = 1000, .rev = 7, .until_ns = 100};
+	struct parts parts = {0};
+	struct run run;
+
+	parts_add(&parts, &part);
+	CHECK(!parts_next_run(&parts, 0, STAGE_OVER, 100, 50, &run));
+	CHECK(parts_next_run(&parts, 0, STAGE_OVER, 101, 50, &run)); /* its lease ends */
+	parts.list[0].bytes--;
+	CHECK(parts_next_run(&parts, 0, STAGE_OVER, 100, 50, &run));
+	CHECK(run.n == 1 && run.seal);
+	parts_release(&parts);
+}
