@@ -154,7 +154,7 @@ check: all $(UNITS)
 	@tests/lib/check
 
 soak: all
-	GPUTEL_SOAK=1 GPUTEL_BIN=$(abspath $(BIN)) $(PYTHON) -m pytest -q -m soak tests/e2e
+	GPUTEL_SOAK=$(or $(GPUTEL_SOAK),1) GPUTEL_BIN=$(abspath $(BIN)) $(PYTHON) -m pytest -q -s -m soak tests/e2e
 
 chaos: all
 	@GPUTEL_BIN=$(abspath $(BIN)) tests/chaos/run
