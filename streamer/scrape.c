@@ -16,6 +16,11 @@
 /* What is told of a target when it begins or ends. */
 enum trouble { DOWN, SKIPPED, INVALID, WITHOUT_GPU, TROUBLES };
 
+/* So far; missed: beats at which the scrape before was not over. */
+struct scrape_figures {
+	int64_t scrapes, failures, skipped, missed, other_samples;
+};
+
 struct exporter {
 	struct scrape *scrape;
 	struct url url;
@@ -35,8 +40,6 @@ struct exporter {
 
 	bool known; /* it was up or down before */
 	bool has[TROUBLES];
-
-	pthread_mutex_t lock; /* figures */
 	struct scrape_figures figures;
 };
 
@@ -194,26 +197,19 @@ static int scrape_target(struct exporter *t, struct live_verdict *v, struct err 
 	return r;
 }
 
-static void count(struct exporter *t, int r, const struct live_verdict *v, int64_t us,
-		  int64_t missed)
+static void count(struct exporter *t, int r, const struct live_verdict *v, int64_t missed)
 {
 	struct scrape_figures *f = &t->figures;
 
-	pthread_mutex_lock(&t->lock);
-	f->up = !r || r == -ENOBUFS;
-	f->duration_us = us;
-	f->samples = r ? 0 : (int64_t)v->taken;
 	f->scrapes++;
-	f->failures += !f->up;
+	f->failures += r && r != -ENOBUFS;
 	f->skipped += r == -ENOBUFS;
 	f->missed += missed;
 	f->other_samples += r ? 0 : (int64_t)v->skipped;
-	pthread_mutex_unlock(&t->lock);
 }
 
 static void scrape_once(struct exporter *t, int64_t missed)
 {
-	struct mono begun = mono_now();
 	struct live_verdict v = {0};
 	struct err e = {0};
 	int r = scrape_target(t, &v, &e);
@@ -221,7 +217,7 @@ static void scrape_once(struct exporter *t, int64_t missed)
 
 	if (r == -ECANCELED)
 		return;
-	count(t, r, &v, (mono_now().ns - begun.ns) / 1000, missed);
+	count(t, r, &v, missed);
 	snprintf(text, sizeof(text), "is down: %s", e.text);
 	note(t, DOWN, r && r != -ENOBUFS, text);
 	snprintf(text, sizeof(text), "its scrapes are skipped: %s", e.text);
@@ -267,16 +263,27 @@ static int start_target(struct scrape *s, struct exporter *t, const char *url, s
 		return r;
 	t->facts.host_is_forced = s->conf.host.len;
 	t->facts.host = s->conf.host.len ? s->conf.host : slice_str(t->url.host);
-	t->figures.target = t->url.name;
 	r = pthread_create(&t->thread, NULL, run_target, t);
 	t->started = r == 0;
 	return r ? err_set(e, -r, "cannot start a thread: %s", strerror(r)) : 0;
+}
+
+static void tell_figures(const struct exporter *t)
+{
+	const struct scrape_figures *f = &t->figures;
+
+	if (t->started)
+		log_info("%s: %lld scrapes, of which %lld failed and %lld were skipped for want of "
+			 "room; %lld were missed; %lld samples were of no GPU",
+			 t->url.name, (long long)f->scrapes, (long long)f->failures,
+			 (long long)f->skipped, (long long)f->missed, (long long)f->other_samples);
 }
 
 static void release_target(struct exporter *t)
 {
 	if (t->started)
 		pthread_join(t->thread, NULL);
+	tell_figures(t);
 	http_close(t->http);
 	url_release(&t->url);
 	strbuf_release(&t->body);
@@ -284,7 +291,6 @@ static void release_target(struct exporter *t)
 	gpus_release(&t->gpus);
 	free(t->samples);
 	free(t->rows);
-	pthread_mutex_destroy(&t->lock);
 }
 
 int scrape_open(struct scrape **ret, const struct scrape_conf *conf, struct err *e)
@@ -301,7 +307,6 @@ int scrape_open(struct scrape **ret, const struct scrape_conf *conf, struct err 
 		t->scrape = s;
 		strbuf_init(&t->body, SCRAPE_BODY_MAX);
 		exported_init(&t->exported);
-		pthread_mutex_init(&t->lock, NULL);
 	}
 	for (size_t i = 0; i < conf->n && !r; i++)
 		r = start_target(s, &s->targets[i], conf->urls[i], e);
@@ -326,18 +331,4 @@ void scrape_close(struct scrape *s)
 		release_target(&s->targets[i]);
 	free(s->targets);
 	free(s);
-}
-
-size_t scrape_count(const struct scrape *s)
-{
-	return s->conf.n;
-}
-
-void scrape_figures(const struct scrape *s, size_t i, struct scrape_figures *ret)
-{
-	struct exporter *t = &s->targets[i];
-
-	pthread_mutex_lock(&t->lock);
-	*ret = t->figures;
-	pthread_mutex_unlock(&t->lock);
 }

@@ -11,7 +11,8 @@
  * 0.0.4 is asked for first: exporters rename counters for OpenMetrics, and their names are to stay.
  *
  * Whether a target is up, sends lines that are invalid, shows no GPU, or had to be skipped for want
- * of room (live.h), is logged when it changes. */
+ * of room (live.h), is logged when it changes; how many scrapes
+ * there were, and what became of them, at the end. */
 #ifndef GPUTEL_SCRAPE_H
 #define GPUTEL_SCRAPE_H
 
@@ -32,26 +33,11 @@ struct scrape_conf {
 	struct live *live;
 };
 
-/* Of one target so far. */
-struct scrape_figures {
-	const char *target; /* its address without a password */
-	bool up;
-	int64_t duration_us;       /* of the last scrape */
-	int64_t samples;           /* in it, with a value */
-	int64_t scrapes, failures; /* failures: among scrapes */
-	int64_t skipped;           /* scrapes without room for them */
-	int64_t missed;            /* beats at which the one before was not over */
-	int64_t other_samples;     /* of no GPU */
-};
-
 /* -EINVAL: not http:// or https:// and a host. */
 int scrape_check_url(const char *url, struct err *e) must_check;
 
 int scrape_open(struct scrape **ret, const struct scrape_conf *conf, struct err *e) must_check;
 /* Breaks off what is under way. NULL is fine. */
 void scrape_close(struct scrape *s);
-
-size_t scrape_count(const struct scrape *s);
-void scrape_figures(const struct scrape *s, size_t i, struct scrape_figures *ret); /* any thread */
 
 #endif

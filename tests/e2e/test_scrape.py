@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from exporter import OPENMETRICS, Exporter, dcgm
+from exporter_double import OPENMETRICS, Exporter, dcgm
 from lib import free_port, wait_until
 
 
