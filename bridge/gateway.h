@@ -17,7 +17,6 @@ struct gateway {
 	struct limiter *limiter;
 	struct proxies *proxies;
 	struct origins *origins;
-	struct stats *stats;
 	struct conns *conns;
 	struct feed *feed;
 	struct ingest *ingest;

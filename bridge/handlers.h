@@ -18,6 +18,7 @@ void handle_latest(struct request *q, struct answer *a);
 void handle_fleet_metrics(struct request *q, struct answer *a); /* status.c */
 void handle_queue(struct request *q, struct answer *a);
 void handle_own_metrics(struct request *q, struct answer *a);
+void status_report(void *gateway); /* sets what /metrics shows: a hook of stats.h */
 
 void handle_ingest(struct request *q, struct answer *a); /* ingest.c */
 

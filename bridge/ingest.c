@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "map.h"
+#include "stats.h"
 
 #define LANES 4
 
@@ -132,7 +133,7 @@ static long long now(const int64_t *counter)
 	return __atomic_load_n(counter, __ATOMIC_RELAXED);
 }
 
-void ingest_render(struct ingest *g, struct strbuf *out)
+void ingest_report(struct ingest *g)
 {
 	const struct {
 		const char *outcome;
@@ -143,23 +144,11 @@ void ingest_render(struct ingest *g, struct strbuf *out)
 		{"skipped", &g->skipped},
 	};
 
-	strbuf_adds(out, "# HELP gputel_ingest_rows_total Rows that were posted.\n"
-			 "# TYPE gputel_ingest_rows_total counter\n");
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-		strbuf_addf(out, "gputel_ingest_rows_total{outcome=\"%s\"} %lld\n", rows[i].outcome,
-			    now(rows[i].counter));
-	strbuf_addf(out,
-		    "# HELP gputel_ingest_messages_total Messages made of them.\n"
-		    "# TYPE gputel_ingest_messages_total counter\n"
-		    "gputel_ingest_messages_total %lld\n"
-		    "# HELP gputel_ingest_bytes_total Bytes of bodies that were taken.\n"
-		    "# TYPE gputel_ingest_bytes_total counter\n"
-		    "gputel_ingest_bytes_total %lld\n"
-		    "# HELP gputel_ingest_refused_total Requests of which nothing was taken.\n"
-		    "# TYPE gputel_ingest_refused_total counter\n"
-		    "gputel_ingest_refused_total %lld\n"
-		    "# HELP gputel_ingest_waiting Requests that wait for their lane.\n"
-		    "# TYPE gputel_ingest_waiting gauge\n"
-		    "gputel_ingest_waiting %zu\n",
-		    now(&g->messages), now(&g->bytes), now(&g->refused), waiting(g));
+		stat_cell_set(stats_cell(STAT_INGEST_ROWS, rows[i].outcome, NULL),
+			      now(rows[i].counter));
+	stats_set(STAT_INGEST_MESSAGES, now(&g->messages));
+	stats_set(STAT_INGEST_BYTES, now(&g->bytes));
+	stats_set(STAT_INGEST_REFUSED, now(&g->refused));
+	stats_set(STAT_INGEST_WAITING, (int64_t)waiting(g));
 }

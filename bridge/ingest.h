@@ -14,8 +14,8 @@ struct ingest *ingest_new(struct etcd *etcd, const struct conf *conf);
 int ingest_submit(struct ingest *g, struct push *push, const struct peer *client) must_check;
 /* Takes over what THROTTLE_* say now. Any thread. */
 void ingest_adjust(struct ingest *g);
-/* For /metrics. */
-void ingest_render(struct ingest *g, struct strbuf *out);
+/* Sets what /metrics shows of it (stats.h). */
+void ingest_report(struct ingest *g);
 /* Nothing is submitted any more. NULL is fine. */
 void ingest_free(struct ingest *g);
 

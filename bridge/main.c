@@ -6,15 +6,18 @@
 #include "daemon.h"
 #include "digest.h"
 #include "feed.h"
+#include "handlers.h"
 #include "ingest.h"
 #include "limit.h"
 #include "listen.h"
 #include "log.h"
 #include "parse.h"
 #include "rest.h"
+#include "service.h"
 #include "stats.h"
 #include "tls.h"
 #include "tokens.h"
+#include "watchdog.h"
 #include "work.h"
 #include "ws.h"
 
@@ -33,6 +36,7 @@ struct program {
 	struct rest *rest;
 	struct acceptor *acceptor;
 	struct tls *tls; /* NULL: connections are plain */
+	struct watchdog *watchdog;
 };
 
 /* ---- options --------------------------------------------------------------------------------- */
@@ -165,7 +169,6 @@ static int make_gateway(struct program *p, struct err *e)
 	set_limit(p);
 	g->proxies = proxies_new(p->conf.gateway_trusted_proxies);
 	g->origins = origins_new(p->conf.gateway_cors_origins);
-	g->stats = stats_new();
 	g->conns = conns_new(connections_max(p));
 	g->pool = pool_start(POOL_THREADS);
 	return g->pool ? open_view(p, e) : err_set(e, -EAGAIN, "no thread can be started");
@@ -244,6 +247,7 @@ static int start(struct program *p, struct err *e)
 	log_info("listening at %s port %lld", c->gateway_host, (long long)c->gateway_port);
 	say_who_may_read(p);
 	daemon_on_hup(on_hup, p);
+	stats_hook(status_report, &p->gateway);
 	return 0;
 }
 
@@ -303,6 +307,10 @@ static void release(struct program *p)
 	struct gateway *g = &p->gateway;
 
 	daemon_on_hup(NULL, NULL);
+	stats_unhook(status_report, &p->gateway);
+	if (p->watchdog)
+		daemon_stop();
+	watchdog_stop(p->watchdog);
 	if (g->etcd)
 		etcd_cancel(g->etcd);
 	tls_stop(p->tls);
@@ -318,7 +326,6 @@ static void release(struct program *p)
 	feed_free(g->feed);
 	etcd_close(g->etcd);
 	conns_free(g->conns);
-	stats_free(g->stats);
 	origins_free(g->origins);
 	proxies_free(g->proxies);
 	limiter_free(g->limiter);
@@ -328,6 +335,16 @@ static void release(struct program *p)
 	conf_release(&p->conf);
 }
 
+/* Takes the locks that all of it needs. */
+static bool is_well(void *arg)
+{
+	struct program *p = arg;
+
+	tree_revision(p->gateway.tree);
+	conns_total(p->gateway.conns);
+	return true;
+}
+
 static int run(struct program *p, struct err *e)
 {
 	size_t cut;
@@ -335,6 +352,8 @@ static int run(struct program *p, struct err *e)
 
 	if (r)
 		return r;
+	p->watchdog = watchdog_start(is_well, p);
+	service_tell("READY=1\nSTATUS=serving");
 	daemon_wait();
 	cut = stop(p);
 	return cut ? err_set(e, -ETIME, "shutdown: %zu requests were cut at SHUTDOWN_TIMEOUT", cut)
@@ -345,10 +364,13 @@ int main(int argc, char **argv)
 {
 	static struct program p = {.listener = -1};
 	struct err e = {""};
-	int status = 0, r = load_conf(&p, argc, argv);
+	int status = 0, r;
 
+	service_init();
+	r = load_conf(&p, argc, argv);
 	if (r)
 		return r > 0 ? 0 : 2;
+	stats_setup(CONF_BRIDGE, "gputel-bridge");
 	p.files = files_limit();
 	if (digest_init())
 		r = err_set(&e, -EIO, "libsodium cannot be set up");

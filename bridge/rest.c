@@ -406,6 +406,18 @@ static void log_request(const struct exchange *x, int64_t us)
 		  x->a.problem ? ": " : "", x->a.problem ? x->a.detail.text : "");
 }
 
+/* 0: the client went before an answer. */
+static void count_request(const struct exchange *x, int64_t us)
+{
+	const char *route = x->q.route ? x->q.route->pattern : "none";
+	char code[16] = "gone";
+
+	if (x->sent)
+		snprintf(code, sizeof(code), "%d", x->sent);
+	stat_cell_add(stats_cell(STAT_HTTP_REQUESTS, route, code), 1);
+	stat_cell_observe(stats_cell(STAT_HTTP_DURATION, route, NULL), us);
+}
+
 static void on_completed(void *cls, struct MHD_Connection *c, void **con_cls,
 			 enum MHD_RequestTerminationCode why)
 {
@@ -416,7 +428,7 @@ static void on_completed(void *cls, struct MHD_Connection *c, void **con_cls,
 		return;
 	*con_cls = NULL;
 	us = (mono_now().ns - x->q.since.ns) / 1000;
-	stats_count_request(x->rest->gateway->stats, x->q.route, x->q.method, x->sent, us);
+	count_request(x, us);
 	log_request(x, us);
 	conn_set(x->conn, CONN_IDLE);
 	exchange_free(x);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "past.h"
+#include "stats.h"
 
 #define OUT_MAX  ((size_t)512 << 10) /* frames read ahead */
 #define LINE_MAX 128
@@ -94,6 +95,7 @@ static void cut_off(struct subscriber *s)
 	drop_out(s);
 	push(s, frame_new(FRAME_LAG, s->sent, (struct slice){text, (size_t)n}));
 	s->lagging = true;
+	stats_add(STAT_FEED_LAGGED, 1);
 }
 
 void subscriber_say(struct subscriber *s, struct frame *f)

@@ -1,6 +1,7 @@
 #include "consumer.h"
 
 #include "log.h"
+#include "stats.h"
 
 #include <stdio.h>
 
@@ -469,4 +470,37 @@ void consumer_release(struct consumer *c)
 	free(c->merge_from);
 	pthread_cond_destroy(&c->changed);
 	pthread_mutex_destroy(&c->lock);
+}
+
+/* Age of the oldest message that waits; 0: none does. */
+static int64_t lag_ms(struct consumer *c)
+{
+	int64_t oldest = INT64_MAX;
+
+	roster_each (&c->hosts, i) {
+		const struct pending *p = backlog_first(roster_at(&c->hosts, i));
+
+		oldest = p ? MIN(oldest, p->m.created_ns) : oldest;
+	}
+	return oldest == INT64_MAX ? 0 : MAX(wall_now_ns() - oldest, 0) / NS_PER_MS;
+}
+
+static int64_t owned(struct consumer *c)
+{
+	int64_t n = 0;
+
+	roster_each (&c->hosts, i)
+		n += roster_at(&c->hosts, i)->mine;
+	return n;
+}
+
+void consumer_report(void *consumer)
+{
+	struct consumer *c = consumer;
+
+	consumer_lock(c);
+	stats_set(STAT_QUEUE_DEPTH, (int64_t)map_count(&c->backlog.pending));
+	stats_set(STAT_PROCESSING_LAG, lag_ms(c));
+	stats_set(STAT_HOSTS_OWNED, owned(c));
+	consumer_unlock(c);
 }

@@ -89,6 +89,8 @@ size_t consumer_take(struct consumer *c, struct host *h, struct claim *claims, s
 
 /* Under the lock: nothing is queued that this collector knows of, and all lists are in. */
 bool consumer_idle(struct consumer *c);
+/* Sets what /metrics shows of it: a hook of stats.h. */
+void consumer_report(void *consumer);
 /* Dead-letters what was found in the queue that is no message. */
 int consumer_refuse_misfits(struct consumer *c, struct err *e) must_check;
 /* Under the lock: waits for a change, at most ms. */

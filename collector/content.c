@@ -3,6 +3,8 @@
 #include "clock.h"
 #include "failpoint.h"
 
+const char content_expired[] = "expired";
+
 static const char *decode(struct content *x, const struct claim *k, struct err *e)
 {
 	struct batch *b = &x->batch;
@@ -54,7 +56,7 @@ const char *content_open(struct content *ret, struct claim *k, int64_t segment_n
 
 	failpoint(k->m.host, "decode"); /* a message that kills its collector */
 	if (k->m.expires_ns && wall_now_ns() > k->m.expires_ns)
-		return "expired";
+		return content_expired;
 	if (!older && strcmp(k->m.schema, MESSAGE_SCHEMA)) {
 		err_set(e, 0, "schema version \"%.32s\" is not known here, only " MESSAGE_SCHEMAS,
 			k->m.schema);

@@ -191,6 +191,10 @@ static int end_producer(struct sweep *s, const struct producer *p, const struct 
 		return r;
 	total.messages_ended += p->messages;
 	total.rows_ended += p->rows;
+	total.messages_duplicated += p->duplicated;
+	total.messages_throttled += p->throttled;
+	total.publish_errors += p->publish_errors;
+	total.csv_read_errors += p->csv_read_errors;
 	strbuf_init(&text, 4096);
 	tally_encode(&text, &total);
 	etcd_txn_init(&t, s->client, "end_producer");

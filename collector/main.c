@@ -8,10 +8,14 @@
 #include "json.h"
 #include "log.h"
 #include "migrate.h"
+#include "monitor.h"
 #include "process.h"
+#include "service.h"
 #include "session.h"
+#include "stats.h"
 #include "tally.h"
 #include "upkeep.h"
+#include "watchdog.h"
 #include "worker.h"
 
 #include <stdio.h>
@@ -21,7 +25,9 @@ enum {
 	EXIT_RUNTIME = 1,
 	EXIT_USAGE = 2,
 	EXIT_CUT_SHORT = 3,
+	METRICS_PORT_OFFSET = 1,
 	LOOK_MS = 100,
+	STUCK_MS = 60000,    /* the main thread looks again, unless it waits for etcd */
 	RECOVERY_MS = 10000, /* and at once when a collector is seen to vanish */
 	RECOVERY_RETRY_MS = 1000,
 };
@@ -36,9 +42,14 @@ struct collector {
 	const char *dead_id;
 	struct etcd *etcd;
 
+	struct monitor *monitor;
+	struct watchdog *watchdog;
+
 	/* Of one session. */
 	struct session *session;
-	_Atomic bool at_work; /* it may hold claims */
+	_Atomic bool at_work;      /* it may hold claims */
+	_Atomic bool ready;        /* the lists of queue and peers are in */
+	_Atomic int64_t looked_ns; /* the main thread last had the consumer's lock, monotonic */
 	struct consumer consumer;
 	struct upkeep *upkeep;
 	struct worker *workers;
@@ -241,6 +252,7 @@ static int open_session(struct collector *k, struct err *e)
 	key = key_consumer(id);
 	consumer_init(&k->consumer, k->etcd, id, (unsigned)k->conf.collector_workers,
 		      k->conf.collector_flush_interval, k->conf.mq_max_retries);
+	stats_hook(consumer_report, &k->consumer);
 	r = session_open(&k->session, k->etcd, key.s, slice_str(who),
 			 k->conf.mq_processing_timeout / 1000, &daemon_stop_flag, on_lost,
 			 &k->consumer, e);
@@ -371,6 +383,8 @@ static bool serve(struct collector *k)
 		idle = consumer_idle(c);
 		misfits = c->backlog.n_misfits > 0 && !c->dead_full;
 		check_workers(k);
+		k->looked_ns = mono_now().ns;
+		k->ready = c->group.members_listed && c->backlog.is_listed;
 		consumer_unlock(c);
 		if (over)
 			return false;
@@ -401,6 +415,8 @@ static unsigned leave(struct collector *k)
 
 static void close_session(struct collector *k, bool abandon)
 {
+	k->ready = false;
+	stats_unhook(consumer_report, &k->consumer);
 	if (abandon)
 		etcd_cancel(k->etcd);
 	for (unsigned i = 0; i < k->n_workers; i++)
@@ -477,7 +493,76 @@ static int run(struct collector *k)
 	return r == -EINTR ? EXIT_CUT_SHORT : EXIT_RUNTIME;
 }
 
+/* ---- health ---------------------------------------------------------------------------------- */
+
+static bool is_draining(void *arg)
+{
+	return daemon_stopping();
+}
+
+static bool is_starting(void *arg)
+{
+	return !((struct collector *)arg)->ready;
+}
+
+static bool is_without_etcd(void *arg)
+{
+	return !etcd_is_up(((struct collector *)arg)->etcd, NULL);
+}
+
+static const struct hindrance hindrances[] = {
+	{is_draining, "draining"},
+	{is_starting, "starting"},
+	{is_without_etcd, "etcd"},
+};
+
+static int start_monitor(struct collector *k, struct err *e)
+{
+	const struct monitor_conf conf = {
+		.port = k->conf.metrics_port + METRICS_PORT_OFFSET,
+		.hindrances = hindrances,
+		.n_hindrances = ARRAY_SIZE(hindrances),
+		.arg = k,
+	};
+
+	return k->conf.metrics_port ? monitor_start(&k->monitor, &conf, e) : 0;
+}
+
+static void report(void *arg)
+{
+	stats_set(STAT_ETCD_UP, etcd_is_up(((struct collector *)arg)->etcd, NULL));
+}
+
 /* ---- life ------------------------------------------------------------------------------------ */
+
+static bool is_well(void *arg)
+{
+	const struct collector *k = arg;
+	struct mono looked = {k->looked_ns};
+
+	return !k->ready || mono_ms_since(looked) < STUCK_MS || !etcd_is_up(k->etcd, NULL);
+}
+
+/* The exit status. */
+static int run_service(struct collector *k)
+{
+	struct err e = {0};
+	int r;
+
+	if (start_monitor(k, &e)) {
+		log_error("%s", e.text);
+		return EXIT_RUNTIME;
+	}
+	stats_hook(report, k);
+	k->watchdog = watchdog_start(is_well, k);
+	service_tell("READY=1\nSTATUS=collecting");
+	r = run(k);
+	daemon_stop(); /* for the watchdog */
+	watchdog_stop(k->watchdog);
+	monitor_stop(k->monitor);
+	stats_unhook(report, k);
+	return r;
+}
 
 static void on_stop(void *arg)
 {
@@ -523,10 +608,13 @@ int main(int argc, char **argv)
 	};
 	struct etcd_conf conf;
 	struct err e = {0};
-	int r = conf_load(&k.conf, &program, argc, argv);
+	int r;
 
+	service_init();
+	r = conf_load(&k.conf, &program, argc, argv);
 	if (r)
 		return r > 0 ? 0 : EXIT_USAGE;
+	stats_setup(CONF_COLLECTOR, program.name);
 	keep(&k);
 	k.keeping.segment_ns = k.conf.segment * NS_PER_MS;
 	conf_etcd(&k.conf, &conf);
@@ -541,7 +629,7 @@ int main(int argc, char **argv)
 	} else {
 		daemon_on_stop(on_stop, &k);
 		daemon_on_hup(on_hup, &k);
-		r = k.mode >= MODE_AUDIT ? run_tool(&k) : run(&k);
+		r = k.mode >= MODE_AUDIT ? run_tool(&k) : run_service(&k);
 	}
 	if (k.etcd)
 		etcd_cancel(k.etcd);

@@ -3,6 +3,9 @@
 #include "content.h"
 #include "intake.h"
 #include "log.h"
+#include "stats.h"
+
+#include <stdatomic.h>
 
 enum {
 	TXN_OPS = 120,           /* aim, below ETCD_TXN_OPS */
@@ -32,7 +35,11 @@ struct turn {
 	size_t chunks; /* about, and their rows */
 	int64_t rows;
 	bool held_up; /* something had to be given back that cannot be stored */
+	int64_t latency_us[QUEUE_CLAIM_MAX]; /* of the messages that the transaction stores */
+	size_t n_stored;
 };
+
+static _Atomic int64_t errors_told; /* of this process's etcd errors, by any worker */
 
 /* ---- sending --------------------------------------------------------------------------------- */
 
@@ -41,6 +48,7 @@ static void turn_begin(struct turn *t)
 	ending_reset(&t->ending);
 	t->tally = t->w->tally;
 	t->n_touched = 0;
+	t->n_stored = 0;
 }
 
 static bool is_touched(const struct turn *t, const struct host *h)
@@ -57,15 +65,39 @@ static void touch(struct turn *t, struct host *h)
 		t->touched[t->n_touched++] = h;
 }
 
+/* Stays with the worker until a transaction takes it along. */
+static void note_errors(struct worker *w)
+{
+	int64_t now = stats_value(STAT_DATABASE_ERRORS);
+
+	w->tally.database_errors += now - atomic_exchange(&errors_told, now);
+}
+
 static void put_tally(struct turn *t)
 {
 	struct strbuf text;
 
+	note_errors(t->w);
+	t->tally.database_errors = t->w->tally.database_errors;
+	t->tally.batches_processed++;
 	strbuf_init(&text, 4096);
 	tally_encode(&text, &t->tally);
 	etcd_then_put(&t->ending.t, key_stats(t->w->consumer->id, (int)t->w->index).s,
 		      (struct slice){text.s, text.len}, 0);
 	strbuf_release(&text);
+}
+
+/* For /metrics, what the transaction has done. */
+static void report(const struct turn *t)
+{
+	const struct tally *now = &t->tally, *before = &t->w->tally;
+
+	stats_add(STAT_MESSAGES_PROCESSED, now->messages_processed - before->messages_processed);
+	stats_add(STAT_MESSAGES_INVALID, now->messages_invalid - before->messages_invalid);
+	stats_add(STAT_ROWS_STORED, now->rows_stored - before->rows_stored);
+	stats_add(STAT_BATCHES_PROCESSED, 1);
+	for (size_t i = 0; i < t->n_stored; i++)
+		stats_observe(STAT_PROCESSING_LATENCY, t->latency_us[i]);
 }
 
 /* On failure the hosts' states are void: what they count on did not happen. */
@@ -84,8 +116,10 @@ static int turn_send(struct turn *t, struct err *e)
 		else if (t->touched[i]->state)
 			writer_committed(t->touched[i]->state, rev);
 	}
-	if (!r)
+	if (!r) {
+		report(t);
 		t->w->tally = t->tally;
+	}
 	turn_begin(t);
 	return r;
 }
@@ -135,19 +169,23 @@ static int dead_letter(struct turn *t, struct claim *k, const char *reason, stru
 	ending_dead_letter(&t->ending, k, reason);
 	t->tally.messages_dead++;
 	t->tally.rows_dead += k->m.rows;
+	t->tally.messages_invalid += reason != content_expired;
 	return 0;
 }
 
-static void count_stored(struct tally *t, const struct claim *k)
+static void count_stored(struct turn *t, const struct claim *k)
 {
-	t->messages_processed++;
-	t->rows_stored += k->m.rows;
-	if (k->m.created_ns)
-		t->latency_ms_sum += MAX(wall_now_ns() - k->m.created_ns, 0) / NS_PER_MS;
-	t->rows_no_value += k->no_value;
+	int64_t latency_ns = k->m.created_ns ? MAX(wall_now_ns() - k->m.created_ns, 0) : 0;
+
+	t->tally.messages_processed++;
+	t->tally.rows_stored += k->m.rows;
+	t->tally.latency_ms_sum += latency_ns / NS_PER_MS;
+	t->tally.rows_no_value += k->no_value;
+	if (t->n_stored < ARRAY_SIZE(t->latency_us))
+		t->latency_us[t->n_stored++] = latency_ns / 1000;
 	if (k->foreign) {
-		t->messages_foreign++;
-		t->rows_foreign += k->m.rows;
+		t->tally.messages_foreign++;
+		t->tally.rows_foreign += k->m.rows;
 	}
 }
 
@@ -223,7 +261,7 @@ static int store_intake(struct turn *t, struct host *h, struct intake *in, struc
 	touch(t, h);
 	for (size_t i = 0; i < n; i++) {
 		ending_complete(&t->ending, &claims[i]);
-		count_stored(&t->tally, &claims[i]);
+		count_stored(t, &claims[i]);
 		t->rows += claims[i].m.rows;
 	}
 	store_pairs(t, in, from, to, &lease);
@@ -347,7 +385,7 @@ static int split_in_parts(struct turn *t, struct claim *k, struct migration *g, 
 		/* Those that it became will count as stored, but not what a record has published.
 		 */
 		if (at == n && (!n || !k->foreign))
-			count_stored(&t->tally, k);
+			count_stored(t, k);
 		else if (at == n)
 			t->tally.rows_no_value += k->no_value;
 		r = turn_send(t, e);
@@ -459,6 +497,17 @@ static int64_t wait_ms(const struct consumer *c, const struct turn *t, const str
 	return h->n_pending >= BACKLOG ? 0 : c->flush_ms;
 }
 
+/* Some may have been somebody else's meanwhile. */
+static void count_claimed(struct worker *w, const struct claim *claims, size_t n)
+{
+	int64_t claimed = 0;
+
+	for (size_t i = 0; i < n; i++)
+		claimed += claims[i].rev != 0;
+	w->tally.messages_consumed += claimed;
+	stats_add(STAT_MESSAGES_CONSUMED, claimed);
+}
+
 int store_turn(struct worker *w, struct host *first, struct err *e)
 {
 	struct claim *claims = xcalloc(QUEUE_CLAIM_MAX, sizeof(*claims));
@@ -470,8 +519,10 @@ int store_turn(struct worker *w, struct host *first, struct err *e)
 	int r;
 
 	ending_init(&t.ending, c->etcd, &c->fence);
-	turn_begin(&t);
 	r = n ? queue_claim(c->etcd, &c->fence, claims, n, e) : 0;
+	if (!r)
+		count_claimed(w, claims, n);
+	turn_begin(&t);
 	for (size_t i = 0; i < n_shares && !r; i++) {
 		r = store_share(&t, &shares[i], e);
 		if (r == -EUCLEAN)

@@ -3,6 +3,7 @@
 #include "log.h"
 #include "merge.h"
 #include "retention.h"
+#include "stats.h"
 #include "store.h"
 
 enum {
@@ -112,6 +113,7 @@ static int sweep_turn(struct worker *w, struct host *h, struct err *e)
 	}
 	if (dropped && mono_ms_until(h->size_at) <= SIZED_MS)
 		h->size_at = mono_now();
+	stats_add(STAT_SEGMENTS_DROPPED, (int64_t)dropped);
 	if (dropped)
 		log_debug("host %s: %zu segments have reached their retention", h->name, dropped);
 	if (r)
@@ -141,6 +143,7 @@ static int merge_turn(struct worker *w, struct host *h, struct err *e)
 		log_error("host %s: its chunks are not merged: %s", h->name, e->text);
 	if (r)
 		host_forget_state(h);
+	stats_add(STAT_CHUNKS_MERGED, (int64_t)parts);
 	log_debug("host %s: %zu chunks joined", h->name, parts);
 	consumer_lock(c);
 	worker_leave_host(w, h);

@@ -23,7 +23,7 @@ struct worker {
 	struct consumer *consumer;
 	struct worker_conf conf;
 	unsigned index;
-	struct tally tally;  /* as stored */
+	struct tally tally;  /* as stored, and what was claimed since */
 	int64_t turn_cpu_ns; /* under the consumer's lock: its CPU time when the turn began; -1:
 				none */
 	pthread_t thread;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "service.h"
 
 /* Sent to the signal thread by daemon_stop, so that on_stop has one thread to run on. */
 #define SIG_STOP_INSIDE SIGRTMIN
@@ -79,8 +80,10 @@ static void *wait_for_signals(void *arg)
 		if (sig != SIG_STOP_INSIDE && ++terms > 1)
 			_exit(1);
 		raise_flag();
-		if (first_run_of_stop_hook())
+		if (first_run_of_stop_hook()) {
+			service_tell("STOPPING=1");
 			call(&stop_hook);
+		}
 	}
 	return NULL;
 }

@@ -2,7 +2,8 @@
  *
  * SIGTERM and SIGINT set the stop flag and wake everybody who waits; a second one ends the process
  * at once with exit 1 (everything acknowledged is in etcd already; the rest comes back by
- * recovery). SIGHUP runs what daemon_on_hup was given. SIGPIPE is ignored. */
+ * recovery). A service manager is told STOPPING=1. SIGHUP runs what daemon_on_hup was given.
+ * SIGPIPE is ignored. */
 #ifndef GPUTEL_DAEMON_H
 #define GPUTEL_DAEMON_H
 

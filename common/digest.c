@@ -166,3 +166,16 @@ bool ulid_valid(struct slice s)
 	}
 	return true;
 }
+
+/* Of something else than a ULID it is anything. */
+int64_t ulid_ms(const char *ulid)
+{
+	int64_t ms = 0;
+
+	for (int i = 0; i < 10; i++) {
+		const char *p = strchr(crockford, ulid[i]);
+
+		ms = ms * 32 + (p ? p - crockford : 0);
+	}
+	return ms;
+}

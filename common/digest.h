@@ -33,5 +33,6 @@ bool equal_const_time(const void *a, const void *b, size_t n);
  * increasing within this process, also when the clock steps back. Thread-safe. */
 void ulid_new(char ret[ULID_LEN + 1]);
 bool ulid_valid(struct slice s);
+int64_t ulid_ms(const char *ulid); /* when it was made, since 1970 */
 
 #endif

@@ -1,4 +1,5 @@
 #include "etcd_internal.h"
+#include "stats.h"
 
 #include <time.h>
 
@@ -373,6 +374,22 @@ static int call_authenticated(struct call *k, struct err *e)
 	return r ? r : call_endpoints(k, e);
 }
 
+/* For /metrics. What tells that something is not, or is already, is no error. */
+static void count_request(const struct etcd_request *q, int r, struct mono begun)
+{
+	const char *name = strrchr(etcd_methods[q->call].path, '/'),
+		   *kind = q->kind ? q->kind : name + 1;
+
+	if (r == -ECANCELED)
+		return;
+	stat_cell_observe(stats_cell(STAT_ETCD_REQUESTS, kind, NULL),
+			  (mono_now().ns - begun.ns) / 1000);
+	if (!r || r == -ENOENT || r == -EEXIST || r == -ESTALE)
+		return;
+	stat_cell_add(stats_cell(STAT_ETCD_FAILURES, kind, NULL), 1);
+	stats_add(STAT_DATABASE_ERRORS, 1);
+}
+
 int etcd_call_kv(struct etcd *c, const struct etcd_request *q, struct etcd_answer *ret,
 		 struct err *e)
 {
@@ -395,7 +412,8 @@ int etcd_call_kv(struct etcd *c, const struct etcd_request *q, struct etcd_answe
 		r = -EACCES;
 	free(k.token);
 	strbuf_release(&k.json);
-	etcd_note(c, r, begun, &reason);
+	etcd_note(c, r, &reason);
+	count_request(q, r, begun);
 	if (!r)
 		return 0;
 	etcd_answer_release(ret);

@@ -64,12 +64,6 @@ bool etcd_transient(int r);
 bool etcd_is_up(struct etcd *c, int64_t *ret_since);
 int etcd_request_timeout_ms(const struct etcd *c);
 
-/* Requests so far, and failures by outage: for /metrics. Latencies are summed in microseconds. */
-struct etcd_stats {
-	uint64_t requests, failures, latency_us_sum, circuit_opened;
-};
-void etcd_stats(struct etcd *c, struct etcd_stats *ret);
-
 /* ---- keys and values ------------------------------------------------------------------------ */
 
 struct etcd_kv {
@@ -140,7 +134,7 @@ struct etcd_txn {
 	size_t bytes; /* about what etcd counts, for packing: keys, values, 32 per operation */
 };
 
-/* name: what it does, for failpoints (failpoint.h); borrowed. */
+/* name: what it does, for failpoints (failpoint.h) and /metrics; borrowed. */
 void etcd_txn_init(struct etcd_txn *t, struct etcd *c, const char *name);
 void etcd_txn_reset(struct etcd_txn *t);
 void etcd_txn_release(struct etcd_txn *t);

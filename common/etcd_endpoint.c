@@ -1,6 +1,7 @@
 #include "etcd_internal.h"
 #include "log.h"
 #include "parse.h"
+#include "stats.h"
 
 /* Time-outs in a row after which etcd counts as away; one may be a hiccup. */
 #define OUTAGES_DOWN 3
@@ -112,7 +113,7 @@ static bool endpoint_failed(struct etcd *c, struct endpoint *ep, int r)
 	if (c->circuit_failures == 0 || (++ep->failures < c->circuit_failures && !ep->trial))
 		return false;
 	if (!ep->open || ep->trial)
-		c->stats.circuit_opened++;
+		stats_add(STAT_ETCD_CIRCUIT_OPENED, 1);
 	ep->open = true;
 	ep->trial = false;
 	ep->open_until = mono_in_ms(open_ms);
@@ -197,7 +198,6 @@ void etcd_endpoint_probed(struct etcd *c, int i, int r)
 /* Both return whether that is news. */
 static bool note_outage(struct etcd *c, int r)
 {
-	c->stats.failures++;
 	c->outages = r == -ECONNREFUSED ? OUTAGES_DOWN : c->outages + 1;
 	if (c->down || c->outages < OUTAGES_DOWN)
 		return false;
@@ -215,7 +215,7 @@ static bool note_answer(struct etcd *c)
 	return was_down;
 }
 
-void etcd_note(struct etcd *c, int r, struct mono begun, const struct err *e)
+void etcd_note(struct etcd *c, int r, const struct err *e)
 {
 	bool outage = etcd_outage(r), news;
 	int64_t since_ns;
@@ -223,8 +223,6 @@ void etcd_note(struct etcd *c, int r, struct mono begun, const struct err *e)
 	if (r == -ECANCELED)
 		return;
 	pthread_mutex_lock(&c->lock);
-	c->stats.requests++;
-	c->stats.latency_us_sum += (uint64_t)(mono_now().ns - begun.ns) / 1000;
 	news = outage ? note_outage(c, r) : note_answer(c);
 	since_ns = c->down_since_ns;
 	pthread_mutex_unlock(&c->lock);
@@ -245,11 +243,4 @@ bool etcd_is_up(struct etcd *c, int64_t *ret_since)
 		*ret_since = c->down_since_ns;
 	pthread_mutex_unlock(&c->lock);
 	return up;
-}
-
-void etcd_stats(struct etcd *c, struct etcd_stats *ret)
-{
-	pthread_mutex_lock(&c->lock);
-	*ret = c->stats;
-	pthread_mutex_unlock(&c->lock);
 }

@@ -66,7 +66,6 @@ struct etcd {
 	int outages; /* requests in a row that reached no endpoint */
 	bool down;
 	int64_t down_since_ns;
-	struct etcd_stats stats;
 };
 
 /* ---- etcd.c --------------------------------------------------------------------------------- */
@@ -74,10 +73,11 @@ struct etcd {
 struct etcd_request {
 	enum etcd_call call;
 	struct slice message;
-	bool repeatable; /* after an unknown outcome it may go to another endpoint */
-	bool anonymous;  /* without a token */
-	bool headless;   /* the gateway's answer has no header: alarms and defragmentation */
-	int timeout_ms;  /* 0: ETCD_REQUEST_TIMEOUT */
+	const char *kind; /* for /metrics; NULL: the name of the call */
+	bool repeatable;  /* after an unknown outcome it may go to another endpoint */
+	bool anonymous;   /* without a token */
+	bool headless;    /* the gateway's answer has no header: alarms and defragmentation */
+	int timeout_ms;   /* 0: ETCD_REQUEST_TIMEOUT */
 };
 
 /* Sends it and yields the answer as the gateway has it, to be freed. */
@@ -143,7 +143,7 @@ unsigned etcd_endpoint_losses(struct etcd *c, int i);
 void etcd_endpoint_probed(struct etcd *c, int i, int r);
 
 /* Counts a request and reports a change of reachability. */
-void etcd_note(struct etcd *c, int r, struct mono begun, const struct err *e);
+void etcd_note(struct etcd *c, int r, const struct err *e);
 
 /* ---- etcd_grpc.c ---------------------------------------------------------------------------- */
 

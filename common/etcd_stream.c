@@ -17,7 +17,6 @@ struct stream {
 	const char *token; /* or NULL */
 	int endpoint, status;
 	unsigned losses; /* of the endpoint, when it answered */
-	struct mono begun;
 	bool native, answered;
 	struct etcd_grpc_outcome outcome; /* where native */
 	struct strbuf rest;               /* of an answer that is not whole yet */
@@ -73,7 +72,7 @@ static void note_answered(struct stream *s)
 	s->answered = true;
 	s->losses = etcd_endpoint_losses(s->client, s->endpoint);
 	etcd_endpoint_done(s->client, s->endpoint, 0);
-	etcd_note(s->client, 0, s->begun, NULL);
+	etcd_note(s->client, 0, NULL);
 }
 
 static int on_data(const char *p, size_t n, void *arg)
@@ -94,7 +93,6 @@ static int on_data(const char *p, size_t n, void *arg)
 static int probe_once(struct etcd *c, int endpoint, struct err *e)
 {
 	char *url = xasprintf("%s/version", c->endpoints[endpoint].url);
-	struct mono begun = mono_now();
 	struct http_request q = {
 		.method = "GET",
 		.url = url,
@@ -108,7 +106,7 @@ static int probe_once(struct etcd *c, int endpoint, struct err *e)
 	strbuf_release(&body);
 	if (r)
 		err_prefix(e, r, "etcd %s", url);
-	etcd_note(c, r, begun, e);
+	etcd_note(c, r, e);
 	free(url);
 	return r;
 }
@@ -231,7 +229,7 @@ static int over_endpoints(struct stream *s, struct err *e)
 
 int etcd_stream(struct etcd *c, const struct etcd_stream *q, struct err *e)
 {
-	struct stream s = {.client = c, .request = q, .begun = mono_now()};
+	struct stream s = {.client = c, .request = q};
 	struct err reason = {0};
 	char *token = NULL;
 	int r = 0;
@@ -243,7 +241,7 @@ int etcd_stream(struct etcd *c, const struct etcd_stream *q, struct err *e)
 	if (!r)
 		r = over_endpoints(&s, &reason);
 	if (!s.answered)
-		etcd_note(c, r, s.begun, &reason);
+		etcd_note(c, r, &reason);
 	strbuf_release(&s.rest);
 	free(token);
 	return r ? err_set(e, r, "%s", reason.text) : 0;

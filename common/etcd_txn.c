@@ -190,7 +190,8 @@ static int txn_call(const struct etcd_txn *t, const struct strbuf *body, struct 
 		    struct err *e)
 {
 	struct etcd *c = t->client;
-	struct etcd_request q = {.call = CALL_TXN, .message = {body->s, body->len}};
+	struct etcd_request q = {
+		.call = CALL_TXN, .message = {body->s, body->len}, .kind = t->name};
 	struct etcd_answer answer;
 	int r = etcd_call_kv(c, &q, &answer, e);
 

@@ -5,6 +5,7 @@
 #include "keys.h"
 #include "message.h"
 #include "producer.h"
+#include "stats.h"
 #include "tally.h"
 
 #include <stdio.h>
@@ -47,6 +48,10 @@ static void add_producers(struct figures *f, const struct etcd_range *range,
 		published_add(sources, source, producer_sequence(kv));
 		f->messages_published += json_int(json_get(doc, "messages"), 0);
 		f->rows_published += json_int(json_get(doc, "rows"), 0);
+		f->messages_duplicated += json_int(json_get(doc, "duplicated"), 0);
+		f->messages_throttled += json_int(json_get(doc, "throttled"), 0);
+		f->publish_errors += json_int(json_get(doc, "publish_errors"), 0);
+		f->csv_read_errors += json_int(json_get(doc, "csv_read_errors"), 0);
 		if (is_worked_on(range, i))
 			lowest_rate(f, json_str(json_get(doc, "throttle_rate")));
 		json_free(doc);
@@ -68,6 +73,14 @@ static void add_stats(struct figures *f, const struct etcd_range *range)
 	f->messages_dropped = t.messages_dropped;
 	f->rows_stored = t.rows_stored;
 	f->latency_ms_sum = t.latency_ms_sum;
+	f->messages_consumed = t.messages_consumed;
+	f->messages_invalid = t.messages_invalid;
+	f->batches_processed = t.batches_processed;
+	f->database_errors = t.database_errors;
+	f->messages_duplicated += t.messages_duplicated;
+	f->messages_throttled += t.messages_throttled;
+	f->publish_errors += t.publish_errors;
+	f->csv_read_errors += t.csv_read_errors;
 }
 
 static void add_dead(struct figures *f, const struct etcd_range *range,
@@ -159,27 +172,51 @@ int figures_read(struct etcd *c, struct figures *ret, struct err *e)
 	return 0;
 }
 
+/* How each is named in .meta/status, and what it is for /metrics; STATS: it is not there. */
+static const struct {
+	const char *name;
+	size_t offset;
+	enum stat_id stat;
+} lines[] = {
+	{"queue_depth", offsetof(struct figures, queue_depth), STAT_ALL_QUEUE_DEPTH},
+	{"messages_published", offsetof(struct figures, messages_published), STAT_ALL_PUBLISHED},
+	{"messages_consumed", offsetof(struct figures, messages_consumed), STAT_ALL_CONSUMED},
+	{"messages_processed", offsetof(struct figures, messages_processed), STAT_ALL_PROCESSED},
+	{"messages_duplicated", offsetof(struct figures, messages_duplicated), STAT_ALL_DUPLICATED},
+	{"messages_invalid", offsetof(struct figures, messages_invalid), STAT_ALL_INVALID},
+	{"messages_throttled", offsetof(struct figures, messages_throttled), STAT_ALL_THROTTLED},
+	{"messages_dead", offsetof(struct figures, messages_dead), STAT_ALL_DEAD},
+	{"messages_dropped", offsetof(struct figures, messages_dropped), STAT_ALL_DROPPED},
+	{"messages_foreign", offsetof(struct figures, messages_foreign), STATS},
+	{"batches_processed", offsetof(struct figures, batches_processed), STAT_ALL_BATCHES},
+	{"database_errors", offsetof(struct figures, database_errors), STAT_ALL_DATABASE_ERRORS},
+	{"publish_errors", offsetof(struct figures, publish_errors), STAT_ALL_PUBLISH_ERRORS},
+	{"csv_read_errors", offsetof(struct figures, csv_read_errors), STAT_ALL_CSV_READ_ERRORS},
+	{"rows_published", offsetof(struct figures, rows_published), STAT_ALL_ROWS_PUBLISHED},
+	{"rows_stored", offsetof(struct figures, rows_stored), STAT_ALL_ROWS_STORED},
+	{"rows_dead", offsetof(struct figures, rows_dead), STATS},
+	{"processing_lag_ms", offsetof(struct figures, lag_ms), STAT_ALL_LAG},
+};
+
+static int64_t value_of(const struct figures *f, size_t line)
+{
+	return *(const int64_t *)((const char *)f + lines[line].offset);
+}
+
+void figures_report(const struct figures *f)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(lines); i++)
+		if (lines[i].stat != STATS)
+			stats_set(lines[i].stat, MAX(value_of(f, i), 0));
+	stats_set(STAT_ALL_THROTTLE_RATE, (int64_t)(strtod(f->throttle_rate, NULL) * 1e6 + 0.5));
+}
+
 void figures_render(struct strbuf *out, const struct figures *f)
 {
 	int64_t latency = f->messages_processed ? f->latency_ms_sum / f->messages_processed : 0;
-	const struct {
-		const char *name;
-		int64_t value;
-	} lines[] = {
-		{"queue_depth", f->queue_depth},
-		{"messages_published", f->messages_published},
-		{"messages_processed", f->messages_processed},
-		{"messages_dead", f->messages_dead},
-		{"messages_dropped", f->messages_dropped},
-		{"messages_foreign", f->messages_foreign},
-		{"rows_published", f->rows_published},
-		{"rows_stored", f->rows_stored},
-		{"rows_dead", f->rows_dead},
-		{"processing_latency_ms", latency},
-		{"processing_lag_ms", f->lag_ms},
-	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(lines); i++)
-		strbuf_addf(out, "%s=%lld\n", lines[i].name, (long long)lines[i].value);
-	strbuf_addf(out, "throttle_rate=%s\n", f->throttle_rate);
+		strbuf_addf(out, "%s=%lld\n", lines[i].name, (long long)value_of(f, i));
+	strbuf_addf(out, "processing_latency_ms=%lld\nthrottle_rate=%s\n", (long long)latency,
+		    f->throttle_rate);
 }

@@ -21,10 +21,12 @@ void producer_encode(struct strbuf *out, const struct producer *p)
 	strbuf_add_json(out, p->fingerprint, strlen(p->fingerprint));
 	strbuf_addf(out,
 		    ",\"messages\":%lld,\"rows\":%lld,\"leases\":[%lld,%lld],\"lease_keys\":%lld"
-		    ",\"throttle_rate\":\"%g\",\"updated_at\":%lld}",
+		    ",\"throttle_rate\":\"%g\",\"duplicated\":%lld,\"throttled\":%lld"
+		    ",\"publish_errors\":%lld,\"csv_read_errors\":%lld,\"updated_at\":%lld}",
 		    (long long)p->messages, (long long)p->rows, (long long)p->leases[0],
 		    (long long)p->leases[1], (long long)p->lease_keys, p->throttle_rate,
-		    (long long)p->updated_ns);
+		    (long long)p->duplicated, (long long)p->throttled, (long long)p->publish_errors,
+		    (long long)p->csv_read_errors, (long long)p->updated_ns);
 }
 
 static void copy_str(char *to, size_t size, const struct json *doc, const char *name)
@@ -79,6 +81,10 @@ int producer_decode(const char *source, const struct etcd_kv *kv, struct produce
 		p.leases[i] = json_int(json_at(json_get(doc, "leases"), i), 0);
 	p.lease_keys = json_int(json_get(doc, "lease_keys"), 0);
 	p.throttle_rate = rate_of(json_str(json_get(doc, "throttle_rate")));
+	p.duplicated = json_int(json_get(doc, "duplicated"), 0);
+	p.throttled = json_int(json_get(doc, "throttled"), 0);
+	p.publish_errors = json_int(json_get(doc, "publish_errors"), 0);
+	p.csv_read_errors = json_int(json_get(doc, "csv_read_errors"), 0);
 	p.updated_ns = json_int(json_get(doc, "updated_at"), 0);
 	if (json_int(json_get(doc, "v"), 0) != 1 || is_damaged(&p))
 		r = err_set(e, -EBADMSG, "producer %s: the record is damaged", source);

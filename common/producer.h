@@ -2,7 +2,8 @@
  *	{"v":1,"name":"data/x.csv","epoch":3,"sequence":120,"pass":0,"offset":X,"line":17,
  *	 "window_end":Y,"window_done":5,"batch_size":8192,"segment_s":3600,"prefix_len":4096,
  *	 "fingerprint":"…","messages":120,"rows":960000,"leases":[…],"lease_keys":120,
- *	 "throttle_rate":"1","updated_at":ns}
+ *	 "throttle_rate":"1","duplicated":0,"throttled":0,"publish_errors":0,"csv_read_errors":0,
+ *	 "updated_at":ns}
  *
  * Invariants (DESIGN §4, Publish):
  * - offset is the first byte of the source that no accepted message covers, except that of the open
@@ -35,6 +36,10 @@ struct producer {
 	int64_t leases[2];               /* of idempotency keys: the newest two, newest first */
 	int64_t lease_keys;              /* keys under the newest */
 	double throttle_rate;            /* share of its full rate that it publishes with; 1: all */
+	/* For figures.h, each written with the next change of the record: messages that were there
+	 * already, that back-pressure made wait; attempts to publish that failed; rows that are
+	 * invalid. */
+	int64_t duplicated, throttled, publish_errors, csv_read_errors;
 	int64_t updated_ns;
 };
 

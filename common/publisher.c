@@ -5,6 +5,7 @@
 #include "json.h"
 #include "log.h"
 #include "process.h"
+#include "stats.h"
 
 #include <stdio.h>
 
@@ -343,25 +344,36 @@ static int send_receipted(struct publisher *p, struct producer *next, size_t don
 }
 
 /* Shows a changed rate before waiting for its sake; figures.h adds it up. */
-static int report_rate(struct publisher *p, struct producer *next, struct err *e)
+static int report_rate(struct publisher *p, struct err *e)
 {
 	struct producer now = p->record;
 
-	next->throttle_rate = now.throttle_rate = p->conf.rate(p->conf.arg);
+	now.throttle_rate = p->conf.rate(p->conf.arg);
 	return now.throttle_rate == p->record.throttle_rate ? 0 : send(p, &now, 0, e);
+}
+
+/* For /metrics. */
+static void report(const struct outgoing *o)
+{
+	stats_add(o->duplicate ? STAT_MESSAGES_DUPLICATED : STAT_MESSAGES_PUBLISHED, 1);
+	if (!o->duplicate)
+		stats_add(STAT_ROWS_PUBLISHED, o->m.rows);
 }
 
 static int send_out(struct publisher *p, struct producer *next, size_t done, struct err *e)
 {
-	int r = report_rate(p, next, e);
+	int r = p->n_out ? p->conf.admit(p->out_rows, p->conf.arg) : 0;
 
-	if (!r && p->n_out)
-		r = p->conf.admit(p->out_rows, p->conf.arg);
-	if (!r)
+	if (r > 0) {
+		next->throttled += (int64_t)p->n_out;
+		stats_add(STAT_MESSAGES_THROTTLED, (int64_t)p->n_out);
+	}
+	if (r >= 0)
 		r = p->receipt ? send_receipted(p, next, done, e) : send(p, next, p->n_out, e);
 	for (size_t i = 0; i < p->n_out && !r; i++) {
 		const struct outgoing *o = &p->out[i];
 
+		report(o);
 		*(o->duplicate ? &p->stats.duplicates : &p->stats.messages) += 1;
 		*(o->duplicate ? &p->stats.duplicate_rows : &p->stats.rows) += o->m.rows;
 		if (!o->duplicate)
@@ -411,6 +423,8 @@ static int publish_groups(struct publisher *p, const struct window *w, size_t fr
 			continue;
 		if (i + 1 < n && !p->record.window_end && p->conf.fingerprint)
 			r = open_window(p, w, e);
+		if (!r)
+			r = report_rate(p, e);
 		next = p->record;
 		if (next.window_end)
 			next.window_done = (int64_t)i + 1;
@@ -431,12 +445,19 @@ static int skip_window(struct publisher *p, const struct window *w, struct err *
 	return r ? r : send(p, &next, 0, e);
 }
 
+void publisher_note_invalid(struct publisher *p, int64_t rows)
+{
+	p->record.csv_read_errors += rows;
+}
+
 static int publish_rest(struct publisher *p, const struct window *w, int64_t batch_size,
 			int64_t segment_s, size_t done, struct err *e)
 {
 	window_group(w, batch_size, segment_s * NS_PER_SEC, &p->grouping);
 	for (size_t i = 0; i < MIN(done, p->grouping.n); i++) {
 		p->stats.duplicates++;
+		p->record.duplicated++;
+		stats_add(STAT_MESSAGES_DUPLICATED, 1);
 		p->stats.duplicate_rows += p->grouping.groups[i].n;
 	}
 	return done >= p->grouping.n ? skip_window(p, w, e) : publish_groups(p, w, done, e);

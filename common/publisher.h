@@ -24,8 +24,8 @@ struct publisher_conf {
 	int64_t batch_size;    /* rows of a message */
 	int64_t mq_batch_size; /* messages of a transaction */
 	int64_t session_ttl_s, dedup_ttl_s, message_ttl_ms;
-	/* Called before each transaction with the rows in it; waits for back-pressure. Non-zero
-	 * (-ECANCELED) ends the publishing. */
+	/* Called before each transaction with the rows in it; waits for back-pressure. > 0: it had
+	 * to wait. < 0 (-ECANCELED) ends the publishing. */
 	int (*admit)(int64_t rows, void *arg);
 	/* The share of the full rate that is allowed now (throttle.h). */
 	double (*rate)(void *arg);
@@ -68,6 +68,9 @@ void publisher_close(struct publisher *p);
 
 /* The next window begins anew at offset 0: a new pass over the same source. */
 void publisher_new_pass(struct publisher *p);
+
+/* So many rows of the source were invalid: goes into the record with the next window. */
+void publisher_note_invalid(struct publisher *p, int64_t rows);
 
 /* Publishes all of w, or, if it is the window that the record has open, what is not done of it.
  * -EOWNERDEAD: another streamer has taken over. -ECANCELED. */

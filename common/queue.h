@@ -46,10 +46,10 @@ struct outgoing {
 int queue_open_producer(struct etcd *c, struct producer *p, struct err *e) must_check;
 
 /* Publishes msgs and moves the record from *p to *next, which has its new offset, window and
- * counts; sequence, messages, rows and lease_keys are moved on here, by what was accepted. n may be
- * 0: only the record moves (a window opened). On success *p is the new record. -EOWNERDEAD: another
- * streamer has taken over (epoch). -ENOENT: the lease of the idempotency keys (next->leases[0]) is
- * gone; grant another and repeat. -E2BIG: too many or too large. */
+ * counts; sequence, messages, rows, duplicated and lease_keys are moved on here, by what was
+ * accepted. n may be 0: only the record moves (a window opened). On success *p is the new record.
+ * -EOWNERDEAD: another streamer has taken over (epoch). -ENOENT: the lease of the idempotency keys
+ * (next->leases[0]) is gone; grant another and repeat. -E2BIG: too many or too large. */
 int queue_publish(struct etcd *c, struct producer *p, const struct producer *next,
 		  struct outgoing *msgs, size_t n, struct err *e) must_check;
 

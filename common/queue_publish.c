@@ -1,6 +1,7 @@
 #include "queue_internal.h"
 
 #include "clock.h"
+#include "stats.h"
 
 static void put_producer(struct etcd_txn *t, const struct producer *p)
 {
@@ -82,6 +83,7 @@ static struct producer advanced(const struct producer *next, const struct outgoi
 	struct producer p = *next;
 
 	for (size_t i = 0; i < n; i++) {
+		p.duplicated += msgs[i].duplicate;
 		if (msgs[i].duplicate)
 			continue;
 		p.sequence++;
@@ -161,12 +163,15 @@ static int publish_once(struct etcd *c, struct producer *p, const struct produce
 	struct producer done = advanced(next, msgs, n);
 	struct etcd_reply reply;
 	struct etcd_txn t;
+	bool resent = false;
 	int r;
 
 	etcd_txn_init(&t, c, "publish");
 	build_publish(&t, p, &done, msgs, n, also);
-	r = etcd_txn_settle(&t, &reply, NULL, e);
+	r = etcd_txn_settle(&t, &reply, &resent, e);
 	etcd_txn_release(&t);
+	if (resent || (r && r != -ENOENT && r != -ECANCELED))
+		stats_add(STAT_PUBLISH_ERRORS, 1);
 	if (r)
 		return r;
 	if (reply.succeeded) {
@@ -177,6 +182,8 @@ static int publish_once(struct etcd *c, struct producer *p, const struct produce
 		if (r == -EAGAIN)
 			r = explain_refusal(&reply, p, msgs, n, also, e);
 	}
+	if (!r)
+		p->publish_errors += resent; /* for the next change of the record */
 	etcd_reply_release(&reply);
 	if (!r && also)
 		also->rev = p->mod_rev;

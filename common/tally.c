@@ -22,6 +22,14 @@ static const struct {
 	{"rows_ended", offsetof(struct tally, rows_ended)},
 	{"latency_ms_sum", offsetof(struct tally, latency_ms_sum)},
 	{"rows_no_value", offsetof(struct tally, rows_no_value)},
+	{"messages_consumed", offsetof(struct tally, messages_consumed)},
+	{"messages_invalid", offsetof(struct tally, messages_invalid)},
+	{"batches_processed", offsetof(struct tally, batches_processed)},
+	{"database_errors", offsetof(struct tally, database_errors)},
+	{"messages_duplicated", offsetof(struct tally, messages_duplicated)},
+	{"messages_throttled", offsetof(struct tally, messages_throttled)},
+	{"publish_errors", offsetof(struct tally, publish_errors)},
+	{"csv_read_errors", offsetof(struct tally, csv_read_errors)},
 };
 
 static int64_t *field(struct tally *t, size_t i)

@@ -2,8 +2,10 @@
 
 #include "clock.h"
 #include "daemon.h"
+#include "digest.h"
 #include "keys.h"
 #include "log.h"
+#include "stats.h"
 
 #include <pthread.h>
 
@@ -30,8 +32,8 @@ struct throttle {
 	enum state state;
 	double load, fall; /* of the last look, and by how much a second it has become less */
 	struct mono looked;
-	int64_t depth;     /* when it was looked at last */
-	int64_t published; /* messages published here since then */
+	int64_t depth, lag_ms; /* when it was looked at last */
+	int64_t published;     /* messages published here since then */
 	bool look_now;
 	int64_t messages, bytes; /* published here, for the average */
 	double full_rate;        /* rows/s when nothing holds it back */
@@ -41,20 +43,6 @@ struct throttle {
 };
 
 /* ---- the queue's figures --------------------------------------------------------------------- */
-
-/* The time in a ULID: ten characters of Crockford base32, milliseconds. */
-static int64_t ulid_ms(const char *ulid)
-{
-	static const char alphabet[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-	int64_t ms = 0;
-
-	for (int i = 0; i < 10; i++) {
-		const char *p = strchr(alphabet, ulid[i]);
-
-		ms = ms * 32 + (p ? p - alphabet : 0);
-	}
-	return ms;
-}
 
 struct figures {
 	int64_t depth, bytes, lag_ms;
@@ -151,6 +139,7 @@ static void update(struct throttle *t, const struct figures *f)
 	pthread_mutex_lock(&t->lock);
 	before = t->state;
 	t->depth = f->depth;
+	t->lag_ms = f->depth ? f->lag_ms : 0;
 	t->published = 0;
 	t->look_now = false;
 	note_load(t, load(t, f));
@@ -361,17 +350,18 @@ void throttle_await_look(struct throttle *t)
 
 int throttle_admit(struct throttle *t, int64_t rows, bool patient)
 {
-	bool canceled = false;
+	bool canceled = false, waited = false;
 
 	pthread_mutex_lock(&t->lock);
 	while (!canceled && !may_go(t, rows)) {
+		waited = true;
 		wait_changed(t, 50);
 		canceled = daemon_stopping() && (!patient || daemon_drain_left_ms() <= 0);
 	}
 	if (!canceled)
 		measure(t, rows);
 	pthread_mutex_unlock(&t->lock);
-	return canceled ? -ECANCELED : 0;
+	return canceled ? -ECANCELED : waited;
 }
 
 void throttle_published(struct throttle *t, int64_t bytes)
@@ -401,4 +391,15 @@ int64_t throttle_queue_depth(struct throttle *t)
 	depth = t->depth;
 	pthread_mutex_unlock(&t->lock);
 	return depth;
+}
+
+void throttle_report(void *throttle)
+{
+	struct throttle *t = throttle;
+
+	stats_set(STAT_THROTTLE_RATE, (int64_t)(throttle_rate(t) * 1e6 + 0.5));
+	pthread_mutex_lock(&t->lock);
+	stats_set(STAT_QUEUE_DEPTH, t->depth);
+	stats_set(STAT_PROCESSING_LAG, t->lag_ms);
+	pthread_mutex_unlock(&t->lock);
 }

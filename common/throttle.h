@@ -18,8 +18,9 @@ int throttle_start(struct throttle **ret, struct etcd *c, const struct conf *con
 void throttle_adjust(struct throttle *t, const struct conf *conf);
 void throttle_stop(struct throttle *t); /* NULL is fine */
 
-/* Waits until `rows` rows may go. -ECANCELED: a stop was asked for while waiting and, where patient
- * (the rows cannot be read again), the drain's deadline has passed too. Any thread. */
+/* Waits until `rows` rows may go; > 0 if it had to. -ECANCELED: a stop was asked for while waiting
+ * and, where patient (the rows cannot be read again), the drain's deadline has passed too. Any
+ * thread. */
 int throttle_admit(struct throttle *t, int64_t rows, bool patient) must_check;
 /* For who cannot wait: 0 if rows may go now, else the milliseconds after which to ask again, from
  * what the tokens lack or from how fast the queue has become shorter. Those that went are spent. */
@@ -29,6 +30,9 @@ void throttle_spend(struct throttle *t, int64_t rows);
 void throttle_await_look(struct throttle *t);
 /* What was published, for the average size of a message. */
 void throttle_published(struct throttle *t, int64_t bytes);
+
+/* Sets what /metrics shows of it: a hook of stats.h. */
+void throttle_report(void *throttle);
 
 /* Share of the full rate that is allowed now: 1, THROTTLE_RATE, or 0. */
 double throttle_rate(struct throttle *t);

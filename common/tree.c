@@ -1,5 +1,6 @@
 /* Feeding: operations are staged by a commit and applied in one step, or applied at once to a model
  * of their own by a list, which then takes the place of the old one. */
+#include "stats.h"
 #include "tree_past.h"
 
 /* In the order in which the kinds of one commit are applied: chunks count by their identity, and a
@@ -429,6 +430,26 @@ void tree_stats(struct tree *t, struct tree_stats *ret)
 	pthread_mutex_lock(&t->node_lock);
 	ret->nodes = map_count(&t->nodes);
 	pthread_mutex_unlock(&t->node_lock);
+}
+
+void tree_report(void *tree)
+{
+	struct tree_stats s;
+
+	tree_stats(tree, &s);
+	const struct {
+		enum stat_id id;
+		uint64_t value;
+	} figures[] = {
+		{STAT_HOSTS, s.hosts},           {STAT_GPUS, s.gpus},
+		{STAT_SERIES, s.series},         {STAT_CHUNKS, s.chunks},
+		{STAT_STORED_ROWS, s.rows},      {STAT_CACHE_BYTES, s.cache_bytes},
+		{STAT_CACHE_HITS, s.cache_hits}, {STAT_CACHE_MISSES, s.cache_misses},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(figures); i++)
+		stats_set(figures[i].id, (int64_t)figures[i].value);
+	stats_set(STAT_REVISION, tree_revision(tree));
 }
 
 uint64_t tree_commits(struct tree *t)

@@ -170,6 +170,8 @@ struct tree_stats {
 		cache_misses;
 };
 void tree_stats(struct tree *t, struct tree_stats *ret);
+/* Sets what /metrics shows of it: a hook of stats.h. */
+void tree_report(void *tree);
 
 /* ---- changes -------------------------------------------------------------------------------- */
 

@@ -1,9 +1,11 @@
 #include "view.h"
 
 #include "clock.h"
+#include "digest.h"
 #include "figures.h"
 #include "json.h"
 #include "log.h"
+#include "stats.h"
 
 #include <pthread.h>
 
@@ -178,6 +180,7 @@ static void on_list_end(int64_t rev, void *arg)
 {
 	struct view *v = arg;
 
+	stats_add(STAT_WATCH_LISTS, 1);
 	pthread_mutex_lock(&v->feeding);
 	tree_list_end(v->tree, rev);
 	pthread_mutex_unlock(&v->feeding);
@@ -197,6 +200,20 @@ static void show(struct view *v, int64_t rev)
 	pthread_mutex_unlock(&v->feeding);
 }
 
+/* A chunk is named when it is made, right before it is committed. */
+static void measure_lag(const struct etcd_event *events, size_t n)
+{
+	struct data_key key;
+
+	for (size_t i = 0; i < n; i++) {
+		if (events[i].deleted || key_parse_data(events[i].kv.key, &key))
+			continue;
+		stats_observe(STAT_WATCH_LAG,
+			      MAX(wall_now_ns() / 1000 - ulid_ms(key.ulid) * 1000, 0));
+		return;
+	}
+}
+
 static void on_commit(int64_t rev, const struct etcd_event *events, size_t n, void *arg)
 {
 	struct view *v = arg;
@@ -204,6 +221,7 @@ static void on_commit(int64_t rev, const struct etcd_event *events, size_t n, vo
 	for (size_t i = 0; i < n; i++)
 		apply(v, &events[i].kv, events[i].deleted);
 	show(v, rev);
+	measure_lag(events, n);
 }
 
 static void on_progress(int64_t rev, void *arg)
@@ -403,6 +421,14 @@ static void *run(void *arg)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+static void report(void *arg)
+{
+	struct view *v = arg;
+
+	stats_set(STAT_ETCD_UP, etcd_is_up(v->etcd, NULL));
+	tree_report(v->tree);
+}
+
 static void sync_init(struct view *v)
 {
 	pthread_condattr_t a;
@@ -469,17 +495,20 @@ int view_open_hosts(struct view **ret, struct etcd *c, int64_t stale_after_ms, s
 			err_set(e, r, "cannot start a thread: %s", strerror(-r));
 		}
 	}
-	if (r)
+	if (r) {
 		view_free(v);
-	else
-		*ret = v;
-	return r;
+		return r;
+	}
+	stats_hook(report, v);
+	*ret = v;
+	return 0;
 }
 
 void view_close(struct view *v)
 {
 	if (!v)
 		return;
+	stats_unhook(report, v);
 	pthread_mutex_lock(&v->lock);
 	v->stop = true;
 	pthread_cond_broadcast(&v->changed);

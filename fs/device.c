@@ -10,6 +10,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "requests.h"
+
 #ifndef FUSE_INIT_EXT
 #define FUSE_INIT_EXT (1U << 30)
 #endif
@@ -89,6 +91,8 @@ static ssize_t device_read(int fd, void *buf, size_t size, void *userdata)
 	n = read(fd, buf, size);
 	if (!awake)
 		note_pause(d);
+	if (n >= (ssize_t)sizeof(struct fuse_in_header))
+		requests_count(((const struct fuse_in_header *)buf)->opcode);
 	if (n > 0 && !atomic_load_explicit(&d->begun, memory_order_relaxed))
 		note_init(d, buf, (size_t)n);
 	return n;

@@ -8,12 +8,14 @@
 #include "helper.h"
 #include "log.h"
 #include "loop.h"
+#include "monitor.h"
 #include "mountpoint.h"
 #include "notify.h"
 #include "ops.h"
 #include "prune.h"
 #include "recording.h"
 #include "service.h"
+#include "stats.h"
 #include "supervise.h"
 #include "toucher.h"
 #include "view.h"
@@ -22,7 +24,8 @@
 #include <stdio.h>
 
 /* So many threads are kept free of reads that may wait for etcd. */
-#define THREADS_FREE 3
+#define THREADS_FREE        3
+#define METRICS_PORT_OFFSET 2
 
 struct program {
 	struct conf conf;
@@ -42,6 +45,7 @@ struct program {
 	struct notifier *notifier;
 	struct pruner *pruner;
 	struct watchdog *watchdog;
+	struct monitor *monitor;
 	struct fs fs;
 };
 
@@ -319,6 +323,16 @@ static int connect_kernel(struct program *p, struct err *e)
 	return 0;
 }
 
+static bool mount_answers(void *arg)
+{
+	const struct program *p = arg;
+	int r = mountpoint_probe(p->mountpoint.path);
+
+	if (r && !daemon_stopping())
+		log_warn("%s: the mount does not answer: %s", p->mountpoint.path, strerror(-r));
+	return r == 0;
+}
+
 static int open_session(struct program *p, struct err *e)
 {
 	char *argv[] = {(char *)"gputel-fs", NULL};
@@ -340,7 +354,7 @@ static int open_session(struct program *p, struct err *e)
 		toucher_attach(p->toucher, p->mountpoint.path, p->mountpoint.device,
 			       mount_options_restrict(&p->options));
 	if (r == 0) {
-		p->watchdog = watchdog_start(&p->mountpoint);
+		p->watchdog = watchdog_start(mount_answers, p);
 		p->pruner = pruner_start(p->fs.inodes, p->session, wake_files, p);
 	}
 	return r;
@@ -354,6 +368,43 @@ static void start_offspring(struct program *p)
 	p->toucher = toucher_start();
 	if (!p->toucher)
 		log_warn("no process for inotify's events: %s", strerror(errno));
+}
+
+static bool is_draining(void *arg)
+{
+	return daemon_stopping();
+}
+
+static bool is_starting(void *arg)
+{
+	const struct program *p = arg;
+
+	return p->view && !view_wait_ready(p->view, 0);
+}
+
+static bool is_without_etcd(void *arg)
+{
+	const struct program *p = arg;
+
+	return p->etcd && !etcd_is_up(p->etcd, NULL);
+}
+
+static const struct hindrance hindrances[] = {
+	{is_draining, "draining"},
+	{is_starting, "starting"},
+	{is_without_etcd, "etcd"},
+};
+
+static int start_monitor(struct program *p, struct err *e)
+{
+	const struct monitor_conf conf = {
+		.port = p->conf.metrics_port + METRICS_PORT_OFFSET,
+		.hindrances = hindrances,
+		.n_hindrances = ARRAY_SIZE(hindrances),
+		.arg = p,
+	};
+
+	return p->conf.metrics_port ? monitor_start(&p->monitor, &conf, e) : 0;
 }
 
 /* The parts in order; release() undoes whatever of it came about. */
@@ -372,6 +423,8 @@ static int run(struct program *p, struct err *e)
 		r = daemon_init(p->conf.shutdown_timeout, e);
 	if (r == 0)
 		r = p->n_csv ? open_recording(p, e) : open_view(p, e);
+	if (r == 0)
+		r = start_monitor(p, e);
 	if (r != 0)
 		return MIN(r, 0);
 	daemon_on_hup(on_hup, p);
@@ -389,6 +442,7 @@ static int run(struct program *p, struct err *e)
 static void release(struct program *p)
 {
 	daemon_on_hup(NULL, NULL);
+	monitor_stop(p->monitor);
 	if (p->etcd)
 		etcd_cancel(p->etcd);
 	daemon_stop(); /* for whoever waits in between */
@@ -442,6 +496,7 @@ static int run_program(int argc, char **argv)
 		free(p.arguments);
 		return r > 0 ? 0 : 2;
 	}
+	stats_setup(CONF_FS, "gputel-fs");
 	log_setup("fs", p.conf.service_id, (enum log_level)p.conf.log_level,
 		  (enum log_format)p.conf.log_format);
 	if (take_arguments(&p, &e) < 0) {

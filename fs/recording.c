@@ -7,6 +7,7 @@
 #include "digest.h"
 #include "gather.h"
 #include "log.h"
+#include "stats.h"
 #include "window.h"
 
 #define BATCH_SIZE 8192 /* rows of a message, as a streamer's default */
@@ -403,6 +404,8 @@ int recording_open(struct recording **ret, const struct recording_conf *conf, st
 		recording_close(r);
 	else
 		*ret = r;
+	if (!k)
+		stats_hook(tree_report, r->tree);
 	return k;
 }
 
@@ -419,6 +422,7 @@ void recording_close(struct recording *r)
 {
 	if (!r)
 		return;
+	stats_unhook(tree_report, r->tree);
 	tree_free(r->tree);
 	map_each (&r->chunks, i) {
 		struct kept *k = r->chunks.entries[i].value;

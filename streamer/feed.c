@@ -4,6 +4,7 @@
 #include "log.h"
 #include "lookup.h"
 #include "source.h"
+#include "stats.h"
 
 #include <poll.h>
 #include <sys/stat.h>
@@ -140,6 +141,8 @@ static int run_pass(struct feed *f, struct err *e)
 	settled = feed_settle(f);
 	if (settled)
 		*e = f->err;
+	else if (r && r != -ECANCELED)
+		stats_add(STAT_CSV_READ_ERRORS, 1);
 	csv_close(f->csv);
 	return settled ? settled : r;
 }
@@ -200,8 +203,10 @@ static int open_source(struct feed *f, struct err *e)
 		f->fd = STDIN_FILENO;
 		if (strcmp(f->conf->path, "-"))
 			r = source_open(f->conf->path, &f->fd, e);
-		if (r)
+		if (r) {
+			stats_add(STAT_CSV_READ_ERRORS, 1);
 			return r;
+		}
 	}
 	f->is_file = f->fd != STDIN_FILENO && source_is_file(f->fd);
 	f->keep = f->is_file && (f->conf->follow || source_packing(f->fd));

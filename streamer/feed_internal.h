@@ -44,6 +44,7 @@ struct feed {
 	struct pace pace;
 	struct window *filling;
 	struct mono flush_at;       /* of the filling window, once it has a row */
+	_Atomic int64_t invalid;    /* rows that the record does not tell of yet */
 	_Atomic int64_t stretch_ms; /* how often all hosts of a window may have a message */
 	unsigned since_clock;
 	struct { /* --time now: one present per source stamp */

@@ -96,6 +96,8 @@ static int publish(struct feed *f, const struct window *w, struct err *e)
 	int64_t duplicates = f->publisher_open ? f->publisher.stats.duplicate_rows : 0;
 	int r = ensure_publisher(f, e);
 
+	if (!r)
+		publisher_note_invalid(&f->publisher, atomic_exchange(&f->invalid, 0));
 	if (!r && w->begins_pass)
 		publisher_new_pass(&f->publisher);
 	if (!r)

@@ -3,6 +3,7 @@
 
 #include "daemon.h"
 #include "log.h"
+#include "stats.h"
 
 enum { CLOCK_EVERY = 256 };
 
@@ -137,6 +138,8 @@ void feed_count_invalid(struct feed *f, const struct csv_record *rec, const stru
 {
 	f->stats->rows++;
 	f->stats->invalid++;
+	f->invalid += !was_published(f, rec);
+	stats_add(STAT_CSV_READ_ERRORS, 1);
 	log_warn("%s", e->text);
 	pass_over(f, rec);
 }

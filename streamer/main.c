@@ -7,11 +7,15 @@
 #include "etcd.h"
 #include "feed.h"
 #include "log.h"
+#include "monitor.h"
 #include "parse.h"
 #include "paths.h"
 #include "preview.h"
+#include "service.h"
+#include "stats.h"
 #include "throttle.h"
 #include "wait.h"
+#include "watchdog.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -48,6 +52,8 @@ struct streamer {
 	struct etcd *etcd;
 	struct throttle *throttle;
 	struct wait_list *waiting;
+	struct monitor *monitor;
+	struct watchdog *watchdog;
 	struct source *sources;
 	_Atomic size_t ended;
 	_Atomic bool gave_up; /* the drain's deadline has passed */
@@ -538,6 +544,55 @@ static int run(struct streamer *s)
 	return exit_code ? exit_code : waited;
 }
 
+static bool is_draining(void *arg)
+{
+	return daemon_stopping();
+}
+
+static bool is_without_etcd(void *arg)
+{
+	return !etcd_is_up(((struct streamer *)arg)->etcd, NULL);
+}
+
+static const struct hindrance hindrances[] = {
+	{is_draining, "draining"},
+	{is_without_etcd, "etcd"},
+};
+
+static int start_monitor(struct streamer *s, struct err *e)
+{
+	const struct monitor_conf conf = {
+		.port = s->conf.metrics_port,
+		.hindrances = hindrances,
+		.n_hindrances = ARRAY_SIZE(hindrances),
+		.arg = s,
+	};
+
+	return conf.port ? monitor_start(&s->monitor, &conf, e) : 0;
+}
+
+static void report(void *arg)
+{
+	struct streamer *s = arg;
+	struct totals t = sum(s);
+
+	stats_set(STAT_ROWS_DUPLICATED, t.duplicate);
+	stats_set(STAT_ROWS_NO_VALUE, t.no_value);
+	stats_set(STAT_ROWS_INVALID, t.invalid);
+	stats_set(STAT_ETCD_UP, etcd_is_up(s->etcd, NULL));
+	throttle_report(s->throttle);
+}
+
+/* Takes the locks that all of it needs. */
+static bool is_well(void *arg)
+{
+	struct streamer *s = arg;
+
+	etcd_is_up(s->etcd, NULL);
+	throttle_rate(s->throttle);
+	return true;
+}
+
 static int open_all(struct streamer *s, struct err *e)
 {
 	struct etcd_conf conf;
@@ -553,7 +608,28 @@ static int open_all(struct streamer *s, struct err *e)
 		r = etcd_open(&s->etcd, &conf, e);
 	if (!r && (r = throttle_start(&s->throttle, s->etcd, &s->conf)))
 		err_set(e, r, "cannot start a thread");
-	return r;
+	if (r)
+		return r;
+	stats_hook(report, s);
+	return start_monitor(s, e);
+}
+
+static void close_all(struct streamer *s)
+{
+	daemon_on_hup(NULL, NULL);
+	daemon_stop(); /* for the watchdog */
+	watchdog_stop(s->watchdog);
+	monitor_stop(s->monitor);
+	stats_unhook(report, s);
+	if (s->etcd)
+		etcd_cancel(s->etcd);
+	throttle_stop(s->throttle);
+	etcd_close(s->etcd);
+	wait_list_free(s->waiting);
+	column_map_release(&s->map);
+	paths_release(&s->paths);
+	free(s->sources);
+	conf_release(&s->conf);
 }
 
 static int check_files(struct streamer *s)
@@ -602,10 +678,13 @@ int main(int argc, char **argv)
 		.arg = &s,
 	};
 	struct err e = {0};
-	int r = conf_load(&s.conf, &program, argc, argv);
+	int r;
 
+	service_init();
+	r = conf_load(&s.conf, &program, argc, argv);
 	if (r)
 		return r > 0 ? 0 : EXIT_USAGE;
+	stats_setup(CONF_STREAMER, program.name);
 	if (is_live(&s) && paths_add(&s.paths, "live", &e))
 		return EXIT_USAGE;
 	if (!s.paths.n) {
@@ -621,17 +700,10 @@ int main(int argc, char **argv)
 		r = EXIT_RUNTIME;
 	} else {
 		daemon_on_hup(on_hup, &s);
+		s.watchdog = watchdog_start(is_well, &s);
+		service_tell("READY=1\nSTATUS=publishing");
 		r = run(&s);
 	}
-	daemon_on_hup(NULL, NULL);
-	if (s.etcd)
-		etcd_cancel(s.etcd);
-	throttle_stop(s.throttle);
-	etcd_close(s.etcd);
-	wait_list_free(s.waiting);
-	column_map_release(&s.map);
-	paths_release(&s.paths);
-	free(s.sources);
-	conf_release(&s.conf);
+	close_all(&s);
 	return r;
 }

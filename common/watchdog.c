@@ -3,11 +3,11 @@
 #include <pthread.h>
 
 #include "daemon.h"
-#include "log.h"
 #include "service.h"
 
 struct watchdog {
-	const struct mountpoint *mountpoint;
+	bool (*is_well)(void *arg);
+	void *arg;
 	int64_t pause_ms;
 	pthread_t thread;
 };
@@ -16,20 +16,15 @@ static void *run(void *arg)
 {
 	struct watchdog *w = arg;
 
-	do {
-		int r = mountpoint_probe(w->mountpoint->path);
-
-		if (r == 0)
+	do
+		if (w->is_well(w->arg))
 			service_tell("WATCHDOG=1");
-		else if (!daemon_stopping())
-			log_warn("%s: the mount does not answer: %s", w->mountpoint->path,
-				 strerror(-r));
-	} while (!daemon_sleep_ms(w->pause_ms));
+	while (!daemon_sleep_ms(w->pause_ms));
 	return NULL;
 }
 
 /* Three times in the interval: a late answer is not yet an end. */
-struct watchdog *watchdog_start(const struct mountpoint *m)
+struct watchdog *watchdog_start(bool (*is_well)(void *arg), void *arg)
 {
 	int64_t ms = service_watchdog_ms();
 	struct watchdog *w;
@@ -37,7 +32,8 @@ struct watchdog *watchdog_start(const struct mountpoint *m)
 	if (!service_is_managed() || ms <= 0)
 		return NULL;
 	w = xcalloc(1, sizeof(*w));
-	w->mountpoint = m;
+	w->is_well = is_well;
+	w->arg = arg;
 	w->pause_ms = MAX(1, ms / 3);
 	if (pthread_create(&w->thread, NULL, run, w) == 0)
 		return w;
