@@ -1,4 +1,4 @@
-/* gputel-streamer: options, wiring and the wait for the end. */
+/* gputel-streamer: wiring and the wait for the end. */
 #include "agent.h"
 #include "clock.h"
 #include "conf.h"
@@ -8,8 +8,8 @@
 #include "feed.h"
 #include "log.h"
 #include "monitor.h"
+#include "options.h"
 #include "parse.h"
-#include "paths.h"
 #include "preview.h"
 #include "service.h"
 #include "stats.h"
@@ -21,12 +21,6 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum {
-	INTERVAL_MIN_MS = 100,
-	INTERVAL_MAX_MS = 3600 * 1000,
-	SCRAPE_INTERVAL_MS = 15 * 1000,
-	NVML_INTERVAL_MS = 1000
-};
 enum { EXIT_RUNTIME = 1, EXIT_USAGE = 2, EXIT_CUT_SHORT = 3 };
 
 struct source {
@@ -38,16 +32,7 @@ struct source {
 
 struct streamer {
 	struct conf conf;
-	struct paths paths;
-	bool check_only, loop, follow, again, wait, time_given, time_now;
-	double rate, speed; /* 0: not given */
-	int64_t wait_ms;    /* -1: as long as it takes */
-	const char *host, *map_path;
-	struct column_map map;
-	const char *urls[SCRAPE_TARGETS_MAX];
-	size_t n_urls;
-	bool nvml;
-	int64_t scrape_ms, nvml_ms; /* 0: not given */
+	struct options options;
 
 	struct etcd *etcd;
 	struct throttle *throttle;
@@ -58,205 +43,6 @@ struct streamer {
 	_Atomic size_t ended;
 	_Atomic bool gave_up; /* the drain's deadline has passed */
 };
-
-static bool is_live(const struct streamer *s)
-{
-	return s->n_urls || s->nvml;
-}
-
-/* ---- options --------------------------------------------------------------------------------- */
-
-static int set_csv(const char *value, void *arg, struct err *e)
-{
-	return paths_add(&((struct streamer *)arg)->paths, value, e);
-}
-
-static int set_check(const char *value, void *arg, struct err *e)
-{
-	((struct streamer *)arg)->check_only = true;
-	return 0;
-}
-
-static int set_loop(const char *value, void *arg, struct err *e)
-{
-	((struct streamer *)arg)->loop = true;
-	return 0;
-}
-
-static int set_follow(const char *value, void *arg, struct err *e)
-{
-	((struct streamer *)arg)->follow = true;
-	return 0;
-}
-
-static int set_again(const char *value, void *arg, struct err *e)
-{
-	((struct streamer *)arg)->again = true;
-	return 0;
-}
-
-static int set_rate(const char *value, void *arg, struct err *e)
-{
-	if (parse_fraction(slice_str(value), 1e-3, 1e9, &((struct streamer *)arg)->rate))
-		return err_set(e, -EINVAL,
-			       "--rate: \"%s\" is not a number of rows per second "
-			       "(expected e.g. 5000)",
-			       value);
-	return 0;
-}
-
-static int set_speed(const char *value, void *arg, struct err *e)
-{
-	if (parse_fraction(slice_str(value), 1e-6, 1e6, &((struct streamer *)arg)->speed))
-		return err_set(e, -EINVAL,
-			       "--speed: \"%s\" is not a factor (expected e.g. 10 for "
-			       "ten times as fast as recorded)",
-			       value);
-	return 0;
-}
-
-static int set_time(const char *value, void *arg, struct err *e)
-{
-	struct streamer *s = arg;
-
-	if (strcmp(value, "source") && strcmp(value, "now"))
-		return err_set(e, -EINVAL, "--time: \"%s\" is neither source nor now", value);
-	s->time_given = true;
-	s->time_now = !strcmp(value, "now");
-	return 0;
-}
-
-static int set_wait(const char *value, void *arg, struct err *e)
-{
-	struct streamer *s = arg;
-
-	s->wait = true;
-	if (value && parse_duration_ms(slice_str(value), &s->wait_ms))
-		return err_set(e, -EINVAL, "--wait: \"%s\" is not a duration (expected e.g. 30s)",
-			       value);
-	return 0;
-}
-
-static int set_host(const char *value, void *arg, struct err *e)
-{
-	if (!*value)
-		return err_set(e, -EINVAL, "--host: the name is empty");
-	((struct streamer *)arg)->host = value;
-	return 0;
-}
-
-static int set_map(const char *value, void *arg, struct err *e)
-{
-	((struct streamer *)arg)->map_path = value;
-	return 0;
-}
-
-static int parse_interval(const char *name, const char *value, int64_t *ret_ms, struct err *e)
-{
-	int64_t ms;
-
-	if (parse_duration_ms(slice_str(value), &ms) || ms < INTERVAL_MIN_MS ||
-	    ms > INTERVAL_MAX_MS)
-		return err_set(e, -EINVAL, "%s: \"%s\" is not an interval (expected 100ms to 1h)",
-			       name, value);
-	*ret_ms = ms;
-	return 0;
-}
-
-static int set_scrape(const char *value, void *arg, struct err *e)
-{
-	struct streamer *s = arg;
-
-	if (s->n_urls == SCRAPE_TARGETS_MAX)
-		return err_set(e, -E2BIG, "--scrape: at most %d exporters", SCRAPE_TARGETS_MAX);
-	if (scrape_check_url(value, e))
-		return err_prefix(e, -EINVAL, "--scrape");
-	s->urls[s->n_urls++] = value;
-	return 0;
-}
-
-static int set_scrape_interval(const char *value, void *arg, struct err *e)
-{
-	return parse_interval("--scrape-interval", value, &((struct streamer *)arg)->scrape_ms, e);
-}
-
-static int set_nvml(const char *value, void *arg, struct err *e)
-{
-	((struct streamer *)arg)->nvml = true;
-	return 0;
-}
-
-static int set_nvml_interval(const char *value, void *arg, struct err *e)
-{
-	return parse_interval("--nvml-interval", value, &((struct streamer *)arg)->nvml_ms, e);
-}
-
-static const struct conf_option options[] = {
-	{"csv", 0, "FILE",
-	 "rows to publish, in the long form or a wide one (a sample for each metric's column); - "
-	 "is "
-	 "standard input; repeatable",
-	 set_csv},
-	{"loop", 0, NULL, "start over for ever, paced as recorded, with the present as time",
-	 set_loop},
-	{"follow", 0, NULL,
-	 "go on as the files grow, over rotation and truncation, from where an earlier run was",
-	 set_follow},
-	{"rate", 0, "ROWS/S", "publish at this rate", set_rate},
-	{"speed", 0, "X", "publish X times as fast as recorded", set_speed},
-	{"time", 0, "source|now", "time of the rows: their own, or the present", set_time},
-	{"wait", 0, "[=DURATION]", "return when all that was published is stored", set_wait},
-	{"again", 0, NULL, "publish files once more that were published before", set_again},
-	{"host", 0, "NAME", "host name of all rows, for files and exporters without one", set_host},
-	{"map", 0, "FILE", "what the columns of the files are (README, Files of other programs)",
-	 set_map},
-	{"scrape", 0, "URL",
-	 "publish what an exporter shows (dcgm-exporter, nvidia_gpu_exporter), again and again; "
-	 "repeatable",
-	 set_scrape},
-	{"scrape-interval", 0, "DURATION", "how often: 100ms to 1h (default 15s)",
-	 set_scrape_interval},
-	{"nvml", 0, NULL, "publish what NVIDIA's driver says of the GPUs of this machine",
-	 set_nvml},
-	{"nvml-interval", 0, "DURATION", "how often: 100ms to 1h (default 1s)", set_nvml_interval},
-	{"check", 0, NULL,
-	 "publish nothing: print what the files are taken for, their first rows, and what would be "
-	 "rejected and why; needs no etcd",
-	 set_check},
-};
-
-static int check(const struct conf *c, void *arg, struct err *e)
-{
-	struct streamer *s = arg;
-	size_t pipes = 0;
-
-	for (size_t i = 0; i < s->paths.n; i++)
-		pipes += !strcmp(s->paths.list[i], "-");
-	if (is_live(s) &&
-	    (s->paths.n || s->loop || s->again || s->wait || s->time_given || s->rate > 0 ||
-	     s->speed > 0 || s->map_path || s->follow || s->check_only))
-		return err_set(e, -EINVAL,
-			       "--scrape and --nvml go with their intervals and --host only");
-	if (s->nvml_ms && !s->nvml)
-		return err_set(e, -EINVAL, "--nvml-interval: there is no --nvml");
-	if (s->scrape_ms && !s->n_urls)
-		return err_set(e, -EINVAL, "--scrape-interval: there is no --scrape");
-	if (pipes > 1)
-		return err_set(e, -EINVAL, "--csv -: standard input can be read once only");
-	if (pipes && s->loop)
-		return err_set(e, -EINVAL, "--loop: standard input cannot start over");
-	if (pipes && s->follow)
-		return err_set(e, -EINVAL, "--follow: standard input is read until it ends anyway");
-	if (s->follow && (s->loop || s->again))
-		return err_set(e, -EINVAL, "--follow: excludes --loop and --again");
-	if (s->rate > 0 && s->speed > 0)
-		return err_set(e, -EINVAL, "--rate and --speed exclude each other");
-	if (s->loop && s->wait)
-		return err_set(e, -EINVAL, "--wait: a loop never ends");
-	if (s->follow && s->wait)
-		return err_set(e, -EINVAL, "--wait: what is followed never ends");
-	return s->map_path ? column_map_read(&s->map, s->map_path, e) : 0;
-}
 
 /* ---- sources --------------------------------------------------------------------------------- */
 
@@ -296,7 +82,7 @@ static struct publisher_conf publisher_conf(const struct streamer *s)
 
 static struct slice forced_host(const struct streamer *s)
 {
-	return s->host ? slice_str(s->host) : (struct slice){0};
+	return s->options.host ? slice_str(s->options.host) : (struct slice){0};
 }
 
 static struct feed_conf feed_conf(struct streamer *s, const char *path)
@@ -304,12 +90,12 @@ static struct feed_conf feed_conf(struct streamer *s, const char *path)
 	struct feed_conf f = {
 		.publisher = publisher_conf(s),
 		.path = path,
-		.loop = s->loop,
-		.follow = s->follow,
-		.again = s->again,
-		.time_now = s->time_given ? s->time_now : s->loop,
+		.loop = s->options.loop,
+		.follow = s->options.follow,
+		.again = s->options.again,
+		.time_now = s->options.time_given ? s->options.time_now : s->options.loop,
 		.host = forced_host(s),
-		.map = s->map_path ? &s->map : NULL,
+		.map = s->options.map_path ? &s->options.map : NULL,
 		.flush_ms = s->conf.streamer_flush_interval,
 		.buffer_bytes = (size_t)s->conf.streamer_buffer,
 		.admit = admit,
@@ -318,12 +104,12 @@ static struct feed_conf feed_conf(struct streamer *s, const char *path)
 		.arg = s,
 	};
 
-	if (s->rate > 0) {
+	if (s->options.rate > 0) {
 		f.pace = PACE_RATE;
-		f.pace_factor = s->rate;
-	} else if (s->speed > 0 || s->loop) {
+		f.pace_factor = s->options.rate;
+	} else if (s->options.speed > 0 || s->options.loop) {
 		f.pace = PACE_SPEED;
-		f.pace_factor = s->speed > 0 ? s->speed : 1;
+		f.pace_factor = s->options.speed > 0 ? s->options.speed : 1;
 	}
 	return f;
 }
@@ -339,15 +125,15 @@ static int run_live(struct streamer *s, struct feed_stats *stats, struct err *e)
 			 .rate = rate,
 			 .accepted = accepted,
 			 .arg = s},
-		.scrape = {.urls = s->urls,
-			   .n = s->n_urls,
-			   .interval_ms = s->scrape_ms ? s->scrape_ms : SCRAPE_INTERVAL_MS,
+		.scrape = {.urls = s->options.urls,
+			   .n = s->options.n_urls,
+			   .interval_ms = s->options.scrape_ms,
 			   .host = forced_host(s)},
 		.sampler = {.host = forced_host(s)},
 	};
 
-	if (s->nvml)
-		conf.sampler.interval_ms = s->nvml_ms ? s->nvml_ms : NVML_INTERVAL_MS;
+	if (s->options.nvml)
+		conf.sampler.interval_ms = s->options.nvml_ms;
 	return agent_run(&conf, stats, e);
 }
 
@@ -364,7 +150,7 @@ static void run_source(struct streamer *s, struct source *x)
 {
 	struct err e = {0};
 
-	x->result = is_live(s) ? run_live(s, &x->stats, &e) : run_feed(x, &e);
+	x->result = options_are_live(&s->options) ? run_live(s, &x->stats, &e) : run_feed(x, &e);
 	if (x->result && x->result != -ECANCELED)
 		log_error("%s", e.text[0] ? e.text : strerror(-x->result));
 	else if (!x->result && x->stats.duplicate && !x->stats.published)
@@ -398,7 +184,7 @@ static struct totals sum(const struct streamer *s)
 {
 	struct totals t = {0};
 
-	for (size_t i = 0; i < s->paths.n; i++) {
+	for (size_t i = 0; i < s->options.paths.n; i++) {
 		const struct feed_stats *x = &s->sources[i].stats;
 
 		t.rows += x->rows;
@@ -421,7 +207,7 @@ static void show_progress(const struct streamer *s, struct mono started, int64_t
 
 	fprintf(stderr, "\r%lld rows, %lld rows/s, %lld messages queued", (long long)t.rows,
 		(long long)(t.rows - *rows_before), (long long)throttle_queue_depth(s->throttle));
-	if (!s->loop && done > 0 && done < 1)
+	if (!s->options.loop && done > 0 && done < 1)
 		fprintf(stderr, ", %.0f %%, ETA %lld s", 100 * done,
 			(long long)((double)seconds * (1 - done) / done));
 	fprintf(stderr, "\033[K");
@@ -447,7 +233,7 @@ static void supervise(struct streamer *s)
 	struct mono started = mono_now(), shown = started;
 	int64_t rows_before = 0;
 
-	while (s->ended < s->paths.n) {
+	while (s->ended < s->options.paths.n) {
 		if (daemon_stopping())
 			usleep(10 * 1000);
 		else
@@ -467,17 +253,17 @@ static void supervise(struct streamer *s)
 
 static int run_sources(struct streamer *s)
 {
-	bool endless = s->loop || s->follow;
-	size_t jobs = endless ? s->paths.n : 1;
+	bool endless = s->options.loop || s->options.follow;
+	size_t jobs = endless ? s->options.paths.n : 1;
 	struct job *list = xcalloc(jobs, sizeof(*list));
 	pthread_t *threads = xcalloc(jobs, sizeof(*threads));
 	size_t started = 0;
 
-	for (size_t i = 0; i < s->paths.n; i++)
-		s->sources[i].conf = feed_conf(s, s->paths.list[i]);
+	for (size_t i = 0; i < s->options.paths.n; i++)
+		s->sources[i].conf = feed_conf(s, s->options.paths.list[i]);
 	for (; started < jobs; started++) {
 		list[started] = endless ? (struct job){s, started, started + 1}
-					: (struct job){s, 0, s->paths.n};
+					: (struct job){s, 0, s->options.paths.n};
 		if (pthread_create(&threads[started], NULL, run_job, &list[started]))
 			break;
 	}
@@ -498,7 +284,7 @@ static int wait_for_all(struct streamer *s)
 {
 	struct err e = {0};
 	int64_t revision = 0;
-	int r = wait_list_wait(s->waiting, s->etcd, s->wait_ms, &revision, &e);
+	int r = wait_list_wait(s->waiting, s->etcd, s->options.wait_ms, &revision, &e);
 
 	if (r) {
 		log_error("--wait: %s", e.text);
@@ -516,18 +302,18 @@ static int outcome(struct streamer *s)
 	bool stopped = false;
 	int exit_code = 0;
 
-	for (size_t i = 0; i < s->paths.n; i++) {
+	for (size_t i = 0; i < s->options.paths.n; i++) {
 		if (s->sources[i].result == -ECANCELED)
 			stopped = true;
 		else if (s->sources[i].result)
 			exit_code = EXIT_RUNTIME;
 	}
-	if (s->gave_up && !is_live(s)) {
+	if (s->gave_up && !options_are_live(&s->options)) {
 		log_error("shutdown: etcd did not take all within SHUTDOWN_TIMEOUT; what is not "
 			  "published is read again at the next start");
 		return EXIT_RUNTIME;
 	}
-	if (stopped && !s->loop && !s->follow)
+	if (stopped && !s->options.loop && !s->options.follow)
 		return EXIT_CUT_SHORT;
 	return exit_code;
 }
@@ -538,7 +324,7 @@ static int run(struct streamer *s)
 
 	if (!exit_code)
 		exit_code = outcome(s);
-	if (s->wait && exit_code != EXIT_CUT_SHORT && !s->gave_up)
+	if (s->options.wait && exit_code != EXIT_CUT_SHORT && !s->gave_up)
 		waited = wait_for_all(s);
 	print_summary(s);
 	return exit_code ? exit_code : waited;
@@ -599,8 +385,8 @@ static int open_all(struct streamer *s, struct err *e)
 	int r;
 
 	conf_etcd(&s->conf, &conf);
-	s->sources = xcalloc(s->paths.n, sizeof(*s->sources));
-	s->waiting = s->wait ? wait_list_new() : NULL;
+	s->sources = xcalloc(s->options.paths.n, sizeof(*s->sources));
+	s->waiting = s->options.wait ? wait_list_new() : NULL;
 	r = daemon_init(s->conf.shutdown_timeout, e);
 	if (!r)
 		r = digest_init() ? err_set(e, -EIO, "libsodium cannot be set up") : 0;
@@ -626,8 +412,7 @@ static void close_all(struct streamer *s)
 	throttle_stop(s->throttle);
 	etcd_close(s->etcd);
 	wait_list_free(s->waiting);
-	column_map_release(&s->map);
-	paths_release(&s->paths);
+	options_release(&s->options);
 	free(s->sources);
 	conf_release(&s->conf);
 }
@@ -636,11 +421,11 @@ static int check_files(struct streamer *s)
 {
 	int exit_code = 0;
 
-	for (size_t i = 0; i < s->paths.n; i++) {
+	for (size_t i = 0; i < s->options.paths.n; i++) {
 		const struct preview_conf conf = {
-			.path = s->paths.list[i],
-			.host = s->host ? slice_str(s->host) : (struct slice){0},
-			.map = s->map_path ? &s->map : NULL,
+			.path = s->options.paths.list[i],
+			.host = s->options.host ? slice_str(s->options.host) : (struct slice){0},
+			.map = s->options.map_path ? &s->options.map : NULL,
 		};
 		struct err e;
 
@@ -665,35 +450,33 @@ static void on_hup(void *arg)
 
 int main(int argc, char **argv)
 {
-	static struct streamer s = {.wait_ms = -1};
-	const struct conf_program program = {
+	static struct streamer s = {.options = OPTIONS_INIT};
+	struct conf_program program = {
 		.name = "gputel-streamer",
 		.bit = CONF_STREAMER,
 		.synopsis = "--csv FILE... | [--scrape URL...] [--nvml] [OPTION...]",
 		.about = "Publishes GPU telemetry to the queue in etcd, each row exactly once, and "
 			 "ends with a line of counts on standard output.",
-		.options = options,
-		.n_options = ARRAY_SIZE(options),
-		.check = check,
-		.arg = &s,
+		.arg = &s.options,
 	};
 	struct err e = {0};
 	int r;
 
+	options_describe(&program);
 	service_init();
 	r = conf_load(&s.conf, &program, argc, argv);
 	if (r)
 		return r > 0 ? 0 : EXIT_USAGE;
 	stats_setup(CONF_STREAMER, program.name);
-	if (is_live(&s) && paths_add(&s.paths, "live", &e))
+	if (options_are_live(&s.options) && paths_add(&s.options.paths, "live", &e))
 		return EXIT_USAGE;
-	if (!s.paths.n) {
+	if (!s.options.paths.n) {
 		fprintf(stderr, "gputel-streamer: nothing to publish: --csv FILE, --scrape URL "
 				"or --nvml is missing (see --help)\n");
 		return EXIT_USAGE;
 	}
-	r = s.check_only ? 0 : open_all(&s, &e);
-	if (!r && s.check_only) {
+	r = s.options.check_only ? 0 : open_all(&s, &e);
+	if (!r && s.options.check_only) {
 		r = check_files(&s);
 	} else if (r) {
 		log_error("%s", e.text);
