@@ -219,8 +219,9 @@ static int read_parts(struct merge *m, struct err *e)
 	return r;
 }
 
-/* What was read of the parts of a job; false: one of them is not as it was known. */
-static bool collect(const struct merge *m, const struct job *j, struct join_part *ret)
+/* What was read of the parts of a job. -ESTALE: one of them is not as it was known. -EBADMSG: one,
+ * which j->joined.bad tells, has lost its body. */
+static int collect(const struct merge *m, struct job *j, struct join_part *ret, struct err *e)
 {
 	const struct part *part = &segment_of(j)->parts.list[j->run.from];
 	const struct etcd_range *range = m->read.ranges + j->first_get;
@@ -232,18 +233,35 @@ static bool collect(const struct merge *m, const struct job *j, struct join_part
 			continue;
 		}
 		if (!range->n || range->kvs[0].mod_rev != part->rev)
-			return false;
+			return -ESTALE;
 		ret[i] = (struct join_part){.value = range->kvs[0].value,
 					    .create_rev = range->kvs[0].create_rev};
 		range++;
 		if (!part->has_body)
 			continue;
-		if (!range->n)
-			return false;
+		if (!range->n) {
+			j->joined.bad = i;
+			return err_set(e, -EBADMSG, "its body is missing");
+		}
 		ret[i].body = range->kvs[0].value;
 		range++;
 	}
-	return true;
+	return 0;
+}
+
+/* All jobs of a segment go together: the positions of the later ones count on the earlier. */
+static bool is_void(const struct job *j)
+{
+	return !segment_of(j)->parts.complete;
+}
+
+/* Something else changed the parts of its segment. */
+static void read_again(struct job *j)
+{
+	struct segment_state *s = segment_of(j);
+
+	parts_release(&s->parts);
+	s->merge_at = mono_in_ms(AGAIN_MS);
 }
 
 static bool is_about_parts(int r)
@@ -264,6 +282,18 @@ static void blame(struct job *j, int r, const struct err *e)
 	log_warn("%s/%s: a chunk is not joined with others: %s", j->gpu->id->host, j->gpu->id->gpu,
 		 e->text);
 	first[bad < j->run.n ? bad : 0].stuck = true;
+}
+
+/* What is read together is of one revision. */
+static int open_run(const struct merge *m, struct job *j, struct join_part *ret, struct err *e)
+{
+	int r = is_void(j) ? -ESTALE : collect(m, j, ret, e);
+
+	if (r == -ESTALE)
+		read_again(j);
+	else if (r)
+		blame(j, r, e);
+	return r;
 }
 
 /* Joins the run or, where that would be too large, the first half of it, and so on. */
@@ -300,29 +330,11 @@ static struct part part_of(const struct job *j)
 	return p;
 }
 
-/* Nothing comes of the job: what is known of its segment is read again, or one part less is
- * joined. */
-static void give_up(struct job *j, bool unlike)
-{
-	struct segment_state *s = segment_of(j);
-
-	if (!unlike)
-		return;
-	parts_release(&s->parts);
-	s->merge_at = mono_in_ms(AGAIN_MS);
-}
-
 static void drop_job(struct merge *m, size_t i)
 {
 	joined_release(&m->jobs[i].joined);
 	memmove(m->jobs + i, m->jobs + i + 1, (m->n - i - 1) * sizeof(*m->jobs));
 	m->n--;
-}
-
-/* All jobs of a segment go together: the positions of the later ones count on the earlier. */
-static bool is_void(const struct job *j)
-{
-	return !segment_of(j)->parts.complete;
 }
 
 static int join_jobs(struct merge *m, struct leases *leases, struct err *e)
@@ -332,11 +344,11 @@ static int join_jobs(struct merge *m, struct leases *leases, struct err *e)
 
 	for (size_t i = 0; i < m->n && !r;) {
 		struct job *j = &m->jobs[i];
-		bool like = !is_void(j) && collect(m, j, parts);
 
-		r = like ? join_run(j, parts, e) : -ESTALE;
+		r = open_run(m, j, parts, e);
+		if (!r)
+			r = join_run(j, parts, e);
 		if (is_about_parts(r)) {
-			give_up(j, !like);
 			drop_job(m, i);
 			r = 0;
 			continue;
@@ -434,7 +446,27 @@ static void settle(struct merge *m, int64_t rev, size_t *ret_parts)
 static void undo(struct merge *m)
 {
 	for (size_t i = 0; i < m->n; i++)
-		give_up(&m->jobs[i], true);
+		read_again(&m->jobs[i]);
+}
+
+static int merge_known(struct merge *m, struct mono now, struct leases *leases, size_t *ret_parts,
+		       struct err *e)
+{
+	int64_t rev = 0;
+	int r = 0;
+
+	plan(m, now);
+	if (m->n)
+		r = read_parts(m, e);
+	if (!r && m->n)
+		r = join_jobs(m, leases, e);
+	if (!r && m->n)
+		r = commit(m, &rev, e);
+	if (!r && rev)
+		settle(m, rev, ret_parts);
+	else if (r == -EAGAIN)
+		undo(m);
+	return r == -EAGAIN ? 0 : r;
 }
 
 int merge_step(struct writer *w, struct etcd *c, const struct fence *f, const struct hold *h,
@@ -442,25 +474,15 @@ int merge_step(struct writer *w, struct etcd *c, const struct fence *f, const st
 {
 	struct merge m = {.w = w, .c = c, .f = f, .h = h};
 	struct mono now = mono_now();
-	int64_t rev = 0;
-	int r = learn(&m, now, e);
+	struct err why;
+	int learned = learn(&m, now, &why), r = 0;
 
 	*ret_parts = 0;
-	if (!r)
-		plan(&m, now);
-	if (!r && m.n)
-		r = read_parts(&m, e);
-	if (!r && m.n)
-		r = join_jobs(&m, leases, e);
-	if (!r && m.n)
-		r = commit(&m, &rev, e);
-	if (!r && rev)
-		settle(&m, rev, ret_parts);
-	else if (r == -EAGAIN)
-		undo(&m);
+	if (!learned || learned == -EUCLEAN)
+		r = merge_known(&m, now, leases, ret_parts, e);
 	for (size_t i = 0; i < m.n; i++)
 		joined_release(&m.jobs[i].joined);
 	free(m.jobs);
 	etcd_reply_release(&m.read);
-	return r == -EAGAIN ? 0 : r;
+	return r || !learned ? r : err_set(e, learned, "%s", why.text);
 }

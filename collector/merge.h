@@ -32,7 +32,7 @@ struct mono merge_due(const struct writer *w);
 
 /* Joins what is due, as far as one transaction goes; *ret_parts counts the chunks that went into
  * others. -ESTALE, -EOWNERDEAD: not its writer any more; -ENOENT: a lease is gone. The writer is
- * void then. */
+ * void then. -EUCLEAN: a segment cannot be read, e says which, and is put off; all else is done. */
 int merge_step(struct writer *w, struct etcd *c, const struct fence *f, const struct hold *h,
 	       struct leases *leases, size_t *ret_parts, struct err *e) must_check;
 

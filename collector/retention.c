@@ -117,19 +117,27 @@ static int drop_identity(struct etcd *c, const struct writer *w, const struct fe
 
 /* ---- sweeping -------------------------------------------------------------------------------- */
 
+/* Those that are not known to be damaged go to refs. -EUCLEAN: there are some of no GPU. */
 static int note_segments(struct writer *w, const struct listing *l, struct segment_ref *refs,
-			 struct err *e)
+			 size_t *ret_n, struct err *e)
 {
+	int r = 0;
+
 	for (size_t i = 0; i < l->n; i++) {
 		struct gpu_state *g = writer_gpu(w, l->list[i].gpu);
+		struct segment_state *s;
 
-		if (!g)
-			return err_set(e, -EUCLEAN, "%s/%s: chunks without an identity", w->host,
-				       l->list[i].gpu);
-		gpu_add_segment_state(g, l->list[i].start_ns)->listed = true;
-		refs[i] = (struct segment_ref){g, l->list[i].start_ns};
+		if (!g) {
+			r = err_set(e, -EUCLEAN, "%s/%s: chunks without an identity", w->host,
+				    l->list[i].gpu);
+			continue;
+		}
+		s = gpu_add_segment_state(g, l->list[i].start_ns);
+		s->listed = true;
+		if (!s->damaged)
+			refs[(*ret_n)++] = (struct segment_ref){g, s->start_ns};
 	}
-	return 0;
+	return r;
 }
 
 /* What the writer thinks to be there and is not would be gone on with at a position that nothing
@@ -164,15 +172,19 @@ static int know_all(struct writer *w, struct etcd *c, const struct fence *f, con
 {
 	int r = 0;
 
-	for (size_t i = 0; i < n && !r; i += KNOW)
-		r = writer_know(w, c, f, h, refs + i, MIN(KNOW, n - i), false, e);
+	for (size_t i = 0; i < n && (!r || r == -EUCLEAN); i += KNOW) {
+		int one = writer_know(w, c, f, h, refs + i, MIN(KNOW, n - i), false, e);
+
+		r = one ? one : r;
+	}
 	return r;
 }
 
+/* Of what is damaged nobody knows when it was stored: its leases end it. */
 static bool is_due(const struct retention *conf, const struct segment_state *s)
 {
 	return s->start_ns < conf->keep_from_ns ||
-	       (conf->age_ns && s->stored_ns <= wall_now_ns() - conf->age_ns);
+	       (conf->age_ns && s->known && s->stored_ns <= wall_now_ns() - conf->age_ns);
 }
 
 static int drop_due(struct writer *w, struct etcd *c, const struct fence *f, const struct hold *h,
@@ -186,7 +198,7 @@ static int drop_due(struct writer *w, struct etcd *c, const struct fence *f, con
 		struct gpu_state *g = writer_gpu(w, s->gpu);
 		bool last = segments_of(l, s->gpu) == 1;
 
-		if (!is_due(conf, gpu_segment_state(g, s->start_ns)))
+		if (!g || !is_due(conf, gpu_segment_state(g, s->start_ns)))
 			continue;
 		r = retention_drop(c, w, f, h, s->gpu, s->start_ns, last, revision, e);
 		/* Also where it has changed meanwhile: what is known of it is out of date. */
@@ -217,26 +229,38 @@ static int list_stored(struct listing *l, const struct writer *w, struct etcd *c
 	return r == -ESTALE ? -ETIMEDOUT : r; /* of no writer that is not one any more */
 }
 
+/* -EUCLEAN, for what is damaged, when all else is done. */
+static int sweep_listed(struct writer *w, struct etcd *c, const struct fence *f,
+			const struct hold *h, const struct retention *conf, struct listing *l,
+			int64_t revision, size_t *ret_dropped, struct err *e)
+{
+	struct segment_ref *refs = xcalloc(l->n + 1, sizeof(*refs));
+	size_t n = 0;
+	int fault = note_segments(w, l, refs, &n, e);
+	int r = forget_gone(w, c, f, h, e);
+
+	if (!r && (conf->age_ns || conf->keep_from_ns != INT64_MIN))
+		r = know_all(w, c, f, h, refs, n, e);
+	if (r == -EUCLEAN) {
+		fault = r;
+		r = 0;
+	}
+	if (!r)
+		r = drop_due(w, c, f, h, conf, l, revision, ret_dropped, e);
+	free(refs);
+	return r ? r : fault;
+}
+
 int retention_sweep(struct writer *w, struct etcd *c, const struct fence *f, const struct hold *h,
 		    const struct retention *conf, size_t *ret_dropped, struct err *e)
 {
 	struct listing l = {.segment_ns = w->segment_ns};
-	struct segment_ref *refs = NULL;
 	int64_t revision;
 	int r = list_stored(&l, w, c, &revision, e);
 
 	*ret_dropped = 0;
-	if (!r) {
-		refs = xcalloc(l.n + 1, sizeof(*refs));
-		r = note_segments(w, &l, refs, e);
-	}
 	if (!r)
-		r = forget_gone(w, c, f, h, e);
-	if (!r && (conf->age_ns || conf->keep_from_ns != INT64_MIN))
-		r = know_all(w, c, f, h, refs, l.n, e);
-	if (!r)
-		r = drop_due(w, c, f, h, conf, &l, revision, ret_dropped, e);
-	free(refs);
+		r = sweep_listed(w, c, f, h, conf, &l, revision, ret_dropped, e);
 	free(l.list);
 	return r;
 }

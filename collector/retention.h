@@ -16,7 +16,10 @@ struct retention {
 /* Looks through what etcd has of the writer's host: makes known to it segments that it has not
  * heard of, forgets those that are gone, and drops what is due, one segment of one GPU in a
  * transaction. *ret_dropped counts them, also on failure. -ESTALE, -EOWNERDEAD: not its writer any
- * more; the writer is void. -ETIMEDOUT: etcd is compacted faster than it lists. */
+ * more; the writer is void. -ETIMEDOUT: etcd is compacted faster than it lists. -EUCLEAN: something
+ * of the host cannot be read, e says what; all else is done. A damaged segment goes with its
+ * leases, or when it is before keep_from_ns. It is told once, and again when merging comes upon it.
+ */
 int retention_sweep(struct writer *w, struct etcd *c, const struct fence *f, const struct hold *h,
 		    const struct retention *conf, size_t *ret_dropped, struct err *e) must_check;
 

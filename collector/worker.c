@@ -14,7 +14,7 @@ enum {
 	SIZED_MS = 2000,
 	SIZED_FIRST_MS = 10000, /* the one before may tell of the host's size for so long */
 	MERGE_SHARE = 1,        /* a worker rests so many times as long as it has merged */
-	DAMAGED_MS = 600000,    /* until what cannot be read is tried again */
+	DAMAGED_MS = 600000,    /* until a host whose identities cannot be read is tried again */
 };
 
 /* ---- hosts ----------------------------------------------------------------------------------- */
@@ -28,13 +28,21 @@ void host_forget_state(struct host *h)
 int worker_state(struct worker *w, struct host *h, struct err *e)
 {
 	struct consumer *c = w->consumer;
+	int r;
 
 	if (h->state) {
 		h->state->lease_ns = keeping_lease_ns(w->conf.keeping);
 		return 0;
 	}
-	return writer_load(&h->state, c->etcd, &c->fence, &h->hold, w->conf.segment_ns,
-			   keeping_lease_ns(w->conf.keeping), e);
+	r = writer_load(&h->state, c->etcd, &c->fence, &h->hold, w->conf.segment_ns,
+			keeping_lease_ns(w->conf.keeping), e);
+	if (r)
+		return r;
+	/* It knows of no segment yet but those that rows come for: the sweep tells it. */
+	consumer_lock(c);
+	h->sweep.ns = MIN(h->sweep.ns, mono_in_ms(SWEEP_FIRST_MS).ns);
+	consumer_unlock(c);
+	return 0;
 }
 
 void worker_leave_host(struct worker *w, struct host *h)
@@ -108,7 +116,8 @@ static int sweep_turn(struct worker *w, struct host *h, struct err *e)
 	if (!r)
 		r = retention_sweep(h->state, c->etcd, &c->fence, &h->hold, &conf, &dropped, e);
 	if (r == -EUCLEAN) {
-		log_error("host %s: nothing of it is dropped: %s", h->name, e->text);
+		log_error("host %s: %s of it is dropped: %s", h->name,
+			  h->state ? "not all" : "nothing", e->text);
 		r = 0;
 	}
 	if (dropped && mono_ms_until(h->size_at) <= SIZED_MS)
@@ -134,26 +143,28 @@ static int merge_turn(struct worker *w, struct host *h, struct err *e)
 	struct mono began = mono_now();
 	size_t parts = 0;
 	int r = worker_state(w, h, e);
-	bool damaged;
+	bool unreadable = r == -EUCLEAN;
 
 	if (!r)
 		r = merge_step(h->state, c->etcd, &c->fence, &h->hold, &c->leases, &parts, e);
-	damaged = r == -EUCLEAN;
-	if (damaged)
-		log_error("host %s: its chunks are not merged: %s", h->name, e->text);
+	if (r == -EUCLEAN) {
+		log_error("host %s: %s of its chunks are merged: %s", h->name,
+			  h->state ? "not all" : "none", e->text);
+		r = 0;
+	}
 	if (r)
 		host_forget_state(h);
 	stats_add(STAT_CHUNKS_MERGED, (int64_t)parts);
 	log_debug("host %s: %zu chunks joined", h->name, parts);
 	consumer_lock(c);
 	worker_leave_host(w, h);
-	if (damaged)
+	if (unreadable)
 		h->merge = mono_in_ms(DAMAGED_MS);
 	if (parts || r)
 		c->merge_from[w->index] = mono_in_ms(MERGE_SHARE * mono_ms_since(began) + 1);
 	consumer_keep(c, h);
 	consumer_unlock(c);
-	return damaged ? 0 : r;
+	return r;
 }
 
 /* ---- thread ---------------------------------------------------------------------------------- */

@@ -4,8 +4,9 @@
 
 enum {
 	PACE_MAX_MS = 15000,
-	KEPT_VALUE = 2048, /* bytes of a chunk's value that is kept until it is joined, */
-	KEPT_PARTS = 64,   /* in a segment of so few chunks */
+	KEPT_VALUE = 2048,   /* bytes of a chunk's value that is kept until it is joined, */
+	KEPT_PARTS = 64,     /* in a segment of so few chunks */
+	DAMAGED_MS = 600000, /* until the chunks of a segment that cannot be read are read again */
 };
 
 /* ---- reading as the writer ------------------------------------------------------------------- */
@@ -197,7 +198,7 @@ void writer_sizes(const struct writer *w, struct sizes *ret)
 		const struct gpu_state *g = w->gpus.entries[i].value;
 
 		for (size_t k = 0; k < g->n_segments; k++)
-			if (g->segments[k].known)
+			if (g->segments[k].known || g->segments[k].damaged)
 				sizes_add(ret, g->segments[k].start_ns, g->segments[k].bytes);
 	}
 }
@@ -208,40 +209,50 @@ void writer_sizes(const struct writer *w, struct sizes *ret)
 struct lesson {
 	const struct writer *w;
 	struct segment_state s;
-	struct err *e;
+	struct err why; /* it is damaged */
 };
+
+static void add_part(struct lesson *l, const struct etcd_kv *kv, const struct data_key *key,
+		     const struct chunk *c)
+{
+	struct segment_state *s = &l->s;
+	struct part p = {.has_body = !c->has_inline_body,
+			 .sealed = c->sealed,
+			 .level = part_level(c->n_commits),
+			 .bytes = (uint32_t)kv->value.len + (c->has_inline_body ? 0 : c->body_len),
+			 .key_ns = key->first_ns,
+			 .first_seq = c->first_seq,
+			 .rows = c->rows,
+			 .rev = kv->mod_rev,
+			 .until_ns = l->w->lease_ns ? c->stored_ns + l->w->lease_ns : INT64_MAX};
+
+	memcpy(p.ulid, key->ulid, sizeof(p.ulid));
+	parts_add(&s->parts, &p);
+	s->bytes += part_cost(&p);
+	s->next_seq = MAX(s->next_seq, c->first_seq + c->rows);
+	s->stored_ns = MAX(s->stored_ns, c->stored_ns);
+	s->incarnation = c->incarnation;
+}
 
 static int learn_chunk(const struct etcd_kv *kv, void *arg)
 {
 	struct lesson *l = arg;
-	struct segment_state *s = &l->s;
 	struct chunk c = {0};
 	struct data_key key;
-	struct part p;
-	int r = chunk_decode(kv->value, &c, l->e);
+	struct err why;
+	int r = chunk_decode(kv->value, &c, &why);
 
 	if (!r && key_parse_data(kv->key, &key))
-		r = err_set(l->e, -EBADMSG, "a damaged key");
-	if (!r) {
-		p = (struct part){
-			.has_body = !c.has_inline_body,
-			.sealed = c.sealed,
-			.level = part_level(c.n_commits),
-			.bytes = (uint32_t)kv->value.len + (c.has_inline_body ? 0 : c.body_len),
-			.key_ns = key.first_ns,
-			.first_seq = c.first_seq,
-			.rows = c.rows,
-			.rev = kv->mod_rev,
-			.until_ns = l->w->lease_ns ? c.stored_ns + l->w->lease_ns : INT64_MAX};
-		memcpy(p.ulid, key.ulid, sizeof(p.ulid));
-		parts_add(&s->parts, &p);
-		s->bytes += part_cost(&p);
-		s->next_seq = MAX(s->next_seq, c.first_seq + c.rows);
-		s->stored_ns = MAX(s->stored_ns, c.stored_ns);
-		s->incarnation = c.incarnation;
-	}
+		r = err_set(&why, -EBADMSG, "a damaged key");
+	if (!r)
+		add_part(l, kv, &key, &c);
+	else
+		l->s.bytes += (int64_t)kv->value.len + PARTS_KEY_BYTES;
+	if (r && !l->s.damaged)
+		l->why = why;
+	l->s.damaged |= r != 0;
 	chunk_release(&c);
-	return r;
+	return 0;
 }
 
 static int by_position(const void *a, const void *b)
@@ -251,11 +262,26 @@ static int by_position(const void *a, const void *b)
 	return (x->first_seq > y->first_seq) - (x->first_seq < y->first_seq);
 }
 
+/* No chunk of it is joined, and no position in it is given that was not known before. */
+static void take_damaged(struct lesson *l, struct segment_state *s)
+{
+	parts_release(&l->s.parts);
+	parts_release(&s->parts);
+	s->damaged = true;
+	s->bytes = l->s.bytes;
+	s->merge_at = mono_in_ms(DAMAGED_MS);
+}
+
 /* What was known of positions stays: they may be in use in a transaction under construction. */
 static void take_lesson(struct lesson *l, const struct segment_ref *ref)
 {
 	struct segment_state *s = gpu_add_segment_state(ref->gpu, ref->start_ns);
 
+	if (l->s.damaged) {
+		take_damaged(l, s);
+		return;
+	}
+	s->damaged = false;
 	if (l->s.parts.n)
 		qsort(l->s.parts.list, l->s.parts.n, sizeof(*l->s.parts.list), by_position);
 	l->s.parts.complete = true;
@@ -271,21 +297,17 @@ static void take_lesson(struct lesson *l, const struct segment_ref *ref)
 	s->merge_at = mono_now();
 }
 
-static struct lesson lesson_begin(const struct writer *w, struct err *e)
+static struct lesson lesson_begin(const struct writer *w)
 {
-	return (struct lesson){.w = w, .s = {.incarnation = random_u64()}, .e = e};
+	return (struct lesson){.w = w, .s = {.incarnation = random_u64()}};
 }
 
-static int lesson_end(struct lesson *l, const struct segment_ref *ref, int r)
+static int lesson_end(struct lesson *l, const struct segment_ref *ref, struct err *e)
 {
-	if (!r) {
-		take_lesson(l, ref);
-		return 0;
-	}
-	parts_release(&l->s.parts);
-	return r != -EBADMSG && r != -ENOTSUP
-		       ? r
-		       : err_prefix(l->e, -EUCLEAN, "%s/%s", ref->gpu->id->host, ref->gpu->id->gpu);
+	take_lesson(l, ref);
+	return l->s.damaged ? err_set(e, -EUCLEAN, "%s/%s: %s", ref->gpu->id->host,
+				      ref->gpu->id->gpu, l->why.text)
+			    : 0;
 }
 
 static void segment_range(const struct writer *w, const struct segment_ref *ref, struct key *from,
@@ -302,7 +324,7 @@ static void segment_range(const struct writer *w, const struct segment_ref *ref,
 static int learn_pages(struct writer *w, struct etcd *c, const struct fence *f,
 		       const struct hold *h, const struct segment_ref *ref, struct err *e)
 {
-	struct lesson l = lesson_begin(w, e);
+	struct lesson l = lesson_begin(w);
 	struct decision d;
 	struct key from, to;
 	int r;
@@ -315,7 +337,10 @@ static int learn_pages(struct writer *w, struct etcd *c, const struct fence *f,
 		r = r == -ESTALE ? -EAGAIN : r;
 	}
 	decision_end(&d);
-	return lesson_end(&l, ref, r);
+	if (!r)
+		return lesson_end(&l, ref, e);
+	parts_release(&l.s.parts);
+	return r;
 }
 
 static int learn_paged(struct writer *w, struct etcd *c, const struct fence *f,
@@ -344,13 +369,13 @@ static int learn_together(struct writer *w, struct etcd *c, const struct fence *
 		etcd_then_get(&d.t, from.s, to.s);
 	}
 	r = decision_read(&d, e);
-	for (size_t i = 0; i < n && !r; i++) {
+	for (size_t i = 0; i < n && (!r || r == -EUCLEAN); i++) {
 		const struct etcd_range *range = &d.reply.ranges[i];
-		struct lesson l = lesson_begin(w, e);
+		struct lesson l = lesson_begin(w);
 
-		for (size_t k = 0; k < range->n && !r; k++)
-			r = learn_chunk(&range->kvs[k], &l);
-		r = lesson_end(&l, &refs[i], r);
+		for (size_t k = 0; k < range->n; k++)
+			learn_chunk(&range->kvs[k], &l);
+		r = lesson_end(&l, &refs[i], e) ? -EUCLEAN : r;
 	}
 	decision_end(&d);
 	return r;
@@ -358,7 +383,7 @@ static int learn_together(struct writer *w, struct etcd *c, const struct fence *
 
 static void know_empty(const struct writer *w, const struct segment_ref *ref)
 {
-	struct lesson l = lesson_begin(w, NULL);
+	struct lesson l = lesson_begin(w);
 
 	take_lesson(&l, ref);
 }
@@ -386,8 +411,11 @@ int writer_know(struct writer *w, struct etcd *c, const struct fence *f, const s
 		r = learn_together(w, c, f, h, unknown, n_unknown, e);
 	if (r == -EMSGSIZE) {
 		r = 0;
-		for (size_t i = 0; i < n_unknown && !r; i++)
-			r = learn_paged(w, c, f, h, &unknown[i], e);
+		for (size_t i = 0; i < n_unknown && (!r || r == -EUCLEAN); i++) {
+			int one = learn_paged(w, c, f, h, &unknown[i], e);
+
+			r = one ? one : r;
+		}
 	}
 	free(unknown);
 	return r;
@@ -453,7 +481,7 @@ void writer_committed(struct writer *w, int64_t rev)
 		stamp(&s->parts, rev);
 		s->touched = mono_now();
 		/* What has been due since before has waited since then. */
-		if (!s->merge_at.ns || s->merge_at.ns > s->touched.ns)
+		if (!s->damaged && (!s->merge_at.ns || s->merge_at.ns > s->touched.ns))
 			s->merge_at = s->touched;
 	}
 	w->n_stored = 0;

@@ -21,8 +21,9 @@
 
 struct segment_state {
 	int64_t start_ns;
-	bool listed; /* by the retention sweep under way */
-	bool known;  /* was read; all below is unset before that */
+	bool listed;  /* by the retention sweep under way */
+	bool known;   /* was read; all below but bytes is unset before that */
+	bool damaged; /* when its chunks were read last, one of them could not be */
 	uint64_t incarnation;
 	int64_t next_seq;
 	int64_t stored_ns;    /* when its last row was stored */
@@ -74,7 +75,8 @@ struct segment_state *gpu_segment_state(struct gpu_state *g, int64_t start_ns); 
 struct segment_state *gpu_add_segment_state(struct gpu_state *g, int64_t start_ns);
 
 /* Reads the segments that are not known yet; with parts also those whose chunks are not. Errors as
- * writer_load. */
+ * writer_load; -EUCLEAN: some cannot be read and are noted as damaged, e tells of one; the others
+ * are known. */
 int writer_know(struct writer *w, struct etcd *c, const struct fence *f, const struct hold *h,
 		const struct segment_ref *refs, size_t n, bool parts, struct err *e) must_check;
 

@@ -416,6 +416,67 @@ TEST(a_damaged_chunk_stays_as_it_is_and_the_others_are_merged)
 	desk_free(d);
 }
 
+TEST(a_segment_that_cannot_be_read_stops_merging_of_no_other)
+{
+	struct desk *d = desk_new();
+	struct key junk = key_data("h", "0", DAY_1 + 1000, "01ARZ3NDEKTSV4RRFFQ69G5FAV");
+	size_t parts;
+
+	store_many(d, DAY_1, 8);
+	store_many(d, DAY_1 + HOUR, 8);
+	for (int i = 0; i < 8; i++)
+		store_one(d, "1", DAY_1 + i, i);
+	stage_put(d->c, junk.s, "junk");
+	desk_load(d);
+	gpu_add_segment_state(writer_gpu(d->w, "0"), DAY_1);
+	gpu_add_segment_state(writer_gpu(d->w, "0"), DAY_1 + HOUR);
+	gpu_add_segment_state(writer_gpu(d->w, "1"), DAY_1);
+	desk_rest(d, QUIET);
+	CHECK_EQ_INT(merge_step(d->w, d->c, &d->f, &d->h, &d->leases, &parts, &d->e), -EUCLEAN);
+	CHECK_EQ_STR(d->e.text, "h/0: no chunk");
+	merge_all(d);
+	CHECK_EQ_INT(chunks(d), 8 + 1 + 1 + 1);
+	stage_delete(d->c, junk.s);
+	desk_rest(d, 3600 * 1000);
+	merge_all(d);
+	CHECK_EQ_INT(chunks(d), 3);
+	desk_free(d);
+}
+
+/* A chunk whose body does not fit its header's value. */
+static void store_large(struct desk *d, const char *gpu, int64_t ns)
+{
+	enum { N = 2000 };
+	struct line *lines = xcalloc(N, sizeof(*lines));
+
+	for (int i = 0; i < N; i++)
+		lines[i] = (struct line){
+			gpu, "A", "", "u", ns + i, hostile_textf("%u", (unsigned)random_u64()).p};
+	CHECK_EQ_INT(desk_store(d, lines, N), 0);
+	free(lines);
+}
+
+TEST(a_chunk_without_its_body_stays_as_it_is_and_is_not_tried_again)
+{
+	struct desk *d = desk_new();
+	struct library l;
+
+	for (int i = 0; i < 3; i++)
+		store_large(d, "0", DAY_1 + i * 10000);
+	for (int i = 0; i < 8; i++)
+		store_one(d, "1", DAY_1 + i, i);
+	l = desk_read(d, "0");
+	CHECK_EQ_INT(stage_count(d->c, KEY_BODY), 3);
+	stage_delete(d->c, key_body("h", "0", l.list[1].key.first_ns, l.list[1].key.ulid).s);
+	library_release(&l);
+	desk_rest(d, QUIET);
+	merge_all(d);
+	CHECK_EQ_INT(merge_due(d->w).ns, INT64_MAX);
+	CHECK_EQ_INT(stage_count(d->c, KEY_BODY), 2);
+	CHECK_EQ_INT(chunks(d), 3 + 1);
+	desk_free(d);
+}
+
 /* ---- commits --------------------------------------------------------------------------------- */
 
 /* Joins all chunks of a GPU, as parts stored long ago or not. */

@@ -145,6 +145,31 @@ TEST(the_oldest_segments_go_where_bytes_are_short)
 	desk_free(d);
 }
 
+TEST(what_cannot_be_read_is_spared_and_the_rest_is_dropped)
+{
+	struct desk *d = desk_new();
+	const struct retention old = {1, INT64_MIN}, early = {0, DAY_1 + HOUR};
+	size_t dropped;
+
+	store(d, DAY_1, "1");
+	store(d, DAY_1 + HOUR, "1");
+	CHECK_EQ_INT(STORE(d, {"1", "M", "", "u", DAY_1, "1"}), 0);
+	stage_put(d->c, key_data("h", "0", DAY_1 + 5, "01ARZ3NDEKTSV4RRFFQ69G5FAV").s, "junk");
+	stage_put(d->c, key_data("h", "9", DAY_1 + HOUR, "01ARZ3NDEKTSV4RRFFQ69G5FAV").s, "junk");
+	desk_load(d);
+	CHECK_EQ_INT(retention_sweep(d->w, d->c, &d->f, &d->h, &old, &dropped, &d->e), -EUCLEAN);
+	CHECK_EQ_INT(dropped, 2);
+	CHECK_EQ_INT(stage_count(d->c, KEY_DATA), 3);
+	CHECK_EQ_INT(stage_count(d->c, KEY_GPUS), 1);
+	/* That its bytes are short is known of a segment without reading it. */
+	CHECK_EQ_INT(retention_sweep(d->w, d->c, &d->f, &d->h, &early, &dropped, &d->e), -EUCLEAN);
+	CHECK_EQ_STR(d->e.text, "h/9: chunks without an identity");
+	CHECK_EQ_INT(dropped, 1);
+	CHECK_EQ_INT(stage_count(d->c, KEY_DATA), 1);
+	CHECK_EQ_INT(stage_count(d->c, KEY_GPUS), 0);
+	desk_free(d);
+}
+
 /* As when leases have ended while nobody collected. */
 TEST(an_identity_without_chunks_goes_and_a_segment_without_them_begins_anew)
 {
