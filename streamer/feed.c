@@ -189,6 +189,8 @@ static int find_record(struct feed *f, struct err *e)
 		r = await_writer(f, e);
 	if (!r)
 		r = lookup_segment(c, &f->segment_s, e);
+	if (!r && f->record.sequence)
+		f->conf->known(f->record.source, f->conf->arg);
 	f->published_to = f->record.offset;
 	f->open_end = f->record.window_end;
 	return r;

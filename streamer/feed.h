@@ -26,6 +26,8 @@ struct feed_conf {
 	int (*admit)(int64_t rows, bool patient, void *arg);
 	double (*rate)(void *arg);
 	void (*accepted)(const struct message *m, void *arg);
+	/* Told a source that was published before, at least in part. */
+	void (*known)(const char *source, void *arg);
 	void *arg;
 };
 

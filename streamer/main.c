@@ -65,6 +65,14 @@ static void accepted(const struct message *m, void *arg)
 		wait_list_add(s->waiting, m->ulid);
 }
 
+static void known(const char *source, void *arg)
+{
+	struct streamer *s = arg;
+
+	if (s->waiting)
+		wait_list_add_source(s->waiting, source);
+}
+
 static struct publisher_conf publisher_conf(const struct streamer *s)
 {
 	const struct conf *c = &s->conf;
@@ -101,6 +109,7 @@ static struct feed_conf feed_conf(struct streamer *s, const char *path)
 		.admit = admit,
 		.rate = rate,
 		.accepted = accepted,
+		.known = known,
 		.arg = s,
 	};
 
@@ -293,7 +302,7 @@ static int wait_for_all(struct streamer *s)
 	if (revision)
 		log_info("all that was published is stored, at revision %lld", (long long)revision);
 	else
-		log_info("nothing was published by this run, so there is nothing to wait for");
+		log_info("nothing was published, so there is nothing to wait for");
 	return 0;
 }
 

@@ -5,6 +5,8 @@
 #include "digest.h"
 #include "keys.h"
 #include "log.h"
+#include "map.h"
+#include "message.h"
 
 #include <pthread.h>
 
@@ -14,6 +16,7 @@ struct wait_list {
 	pthread_mutex_t lock;
 	char (*ulids)[ULID_LEN + 1];
 	size_t n, cap;
+	struct map sources; /* that were published before */
 };
 
 struct wait_list *wait_list_new(void)
@@ -29,6 +32,7 @@ void wait_list_free(struct wait_list *w)
 	if (!w)
 		return;
 	pthread_mutex_destroy(&w->lock);
+	map_release(&w->sources);
 	free(w->ulids);
 	free(w);
 }
@@ -43,6 +47,75 @@ void wait_list_add(struct wait_list *w, const char *ulid)
 	memcpy(w->ulids[w->n++], ulid, ULID_LEN + 1);
 	pthread_mutex_unlock(&w->lock);
 }
+
+void wait_list_add_source(struct wait_list *w, const char *source)
+{
+	pthread_mutex_lock(&w->lock);
+	map_put(&w->sources, source, strlen(source), w);
+	pthread_mutex_unlock(&w->lock);
+}
+
+/* ---- messages of earlier runs ---------------------------------------------------------------- */
+
+struct earlier {
+	struct wait_list *list;
+	struct map known; /* ULIDs in it */
+};
+
+static int note_earlier(const struct etcd_kv *kv, void *arg)
+{
+	struct earlier *x = arg;
+	char ulid[ULID_LEN + 1];
+	struct message m;
+
+	if (key_parse_ulid(kv->key, ulid) || message_decode(ulid, kv->value, &m, NULL))
+		return 0;
+	if (map_get_str(&x->list->sources, m.source) && !map_get_str(&x->known, ulid)) {
+		map_put(&x->known, ulid, ULID_LEN, x);
+		wait_list_add(x->list, ulid);
+	}
+	message_release(&m);
+	return 0;
+}
+
+/* At one revision: a message that is recovered or replayed meanwhile is in one place. */
+static int list_earlier(struct wait_list *w, struct etcd *c, int64_t *ret_revision, struct err *e)
+{
+	static const char *const places[] = {KEY_QUEUE, KEY_PROCESSING, KEY_DEADLETTER};
+	struct earlier x = {.list = w, .known = MAP_INIT};
+	int64_t revision = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < w->n; i++)
+		map_put(&x.known, w->ulids[i], ULID_LEN, &x);
+	for (size_t i = 0; i < ARRAY_SIZE(places) && !r; i++)
+		r = etcd_each(c, places[i], key_prefix_end(places[i]).s, revision, 0, note_earlier,
+			      &x, i ? NULL : &revision, e);
+	map_release(&x.known);
+	if (!r)
+		*ret_revision = revision;
+	return r;
+}
+
+static int find_earlier(struct wait_list *w, struct etcd *c, struct mono deadline,
+			int64_t *ret_revision, struct err *e)
+{
+	int r;
+
+	if (!map_count(&w->sources))
+		return 0;
+	while ((r = list_earlier(w, c, ret_revision, e))) {
+		if (r != -ESTALE && !etcd_transient(r))
+			return r;
+		if (!mono_ms_until(deadline))
+			return err_prefix(e, -ETIME, "etcd could not be asked in time");
+		if (daemon_sleep_ms(MIN(PAUSE_MAX_MS, mono_ms_until(deadline))))
+			return err_set(e, -ECANCELED, "stopped while waiting for etcd");
+	}
+	return r;
+}
+
+/* ---- waiting --------------------------------------------------------------------------------- */
 
 /* > 0: none of the n payloads is there. 0: some are; ret_dead counts those among dead letters. */
 static int ask(struct etcd *c, char (*ulids)[ULID_LEN + 1], size_t n, size_t *ret_dead,
@@ -125,7 +198,7 @@ int wait_list_wait(struct wait_list *w, struct etcd *c, int64_t ms, int64_t *ret
 	struct mono deadline = ms < 0 ? (struct mono){INT64_MAX} : mono_in_ms(ms);
 	size_t dead = 0, all_dead = 0;
 	bool told = false;
-	int r = 0;
+	int r = find_earlier(w, c, deadline, ret_revision, e);
 
 	for (size_t at = 0; at < w->n && !r; at += ASK) {
 		r = wait_some(w, at, c, deadline, &told, &dead, ret_revision, e);

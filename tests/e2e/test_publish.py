@@ -1,4 +1,5 @@
 """From a CSV to rows in the store: what the streamer publishes, when, and what it says about it."""
+import json
 import re
 import shutil
 import signal
@@ -10,6 +11,7 @@ import pytest
 from lib import BIN, SLOW, wait_until
 from rows import (Expected, assert_history, assert_tree, fleet, nanoseconds, parse_rows, read_csv, row, wait_for_rows,
                   write_csv)
+from test_foreign import put
 
 
 def test_the_real_rows_are_in_the_mount_within_seconds(own_system, reference_csv):
@@ -28,6 +30,29 @@ def test_a_second_run_publishes_nothing_and_says_why(reference):
     run = reference.system.stream("--csv", reference.csv, "--wait")
     assert (run.rows, run.published, run.duplicate) == (2470, 0, 2470)
     assert re.search(r"already|before|--again", run.log), run.log
+
+
+def test_wait_is_for_what_earlier_runs_have_published_of_the_source_too(system, tmp_path):
+    file = write_csv(tmp_path / "a.csv", fleet(200, hosts=4))
+    assert system.stream("--csv", file, STREAMER_BATCH_SIZE=16).published == 200
+    assert "not all of it was stored" in system.stream("--csv", file, "--wait=300ms", status=3).log
+    waiting = system.streamer("--csv", file, "--wait")
+    wait_until(lambda: "no collector is running" in waiting.log(), 10, "it waits")
+    system.collector()
+    assert waiting.wait(30) == 0
+    assert "stored, at revision" in waiting.log() and not system.keys("/payload/")
+
+
+def test_wait_fails_where_an_earlier_run_left_a_dead_letter_of_the_source(system, tmp_path):
+    file, good = write_csv(tmp_path / "a.csv", fleet(20)), write_csv(tmp_path / "b.csv", fleet(20, prefix="other"))
+    run = system.stream("--csv", file)
+    for key, value in system.keys("/queue/telemetry/").items():
+        put(system, key, json.dumps({**json.loads(value), "schema": "v9"}).encode())
+    assert system.collector("--drain").wait(20) == 0
+    log = system.stream("--csv", file, "--wait", status=1).log
+    assert f"{run.messages} of {run.messages} messages were dead-lettered" in log
+    system.collector()
+    assert system.stream("--csv", good, "--wait").published == 20, "another source's dead letter is none of its own"
 
 
 def test_the_same_file_under_another_name_is_published_once(reference, tmp_path):
