@@ -70,6 +70,76 @@ static const struct family families[STATS] = {
 				"Rows without a value."},
 	[STAT_ROWS_INVALID] = {"gputel_rows_invalid_total", COUNTER, 1, S,
 			       "Rows that are invalid."},
+	[STAT_NO_VALUE] =
+		{"gputel_no_value_total", COUNTER, 1, S, "Rows without a value.", {"metric"}},
+	[STAT_SCRAPE_UP] = {"gputel_scrape_up",
+			    GAUGE,
+			    1,
+			    S,
+			    "Whether the last scrape got an answer.",
+			    {"target"}},
+	[STAT_SCRAPE_DURATION] = {"gputel_scrape_duration_seconds",
+				  GAUGE,
+				  US,
+				  S,
+				  "What the last scrape took.",
+				  {"target"}},
+	[STAT_SCRAPE_SAMPLES] = {"gputel_scrape_samples",
+				 GAUGE,
+				 1,
+				 S,
+				 "Samples of GPUs with a value in the last scrape.",
+				 {"target"}},
+	[STAT_SCRAPE_OTHER_SAMPLES] = {"gputel_scrape_other_samples_total",
+				       COUNTER,
+				       1,
+				       S,
+				       "Samples that are of no GPU.",
+				       {"target"}},
+	[STAT_SCRAPES] = {"gputel_scrapes_total", COUNTER, 1, S, "Scrapes.", {"target"}},
+	[STAT_SCRAPES_FAILED] = {"gputel_scrapes_failed_total",
+				 COUNTER,
+				 1,
+				 S,
+				 "Scrapes without an answer that counts.",
+				 {"target"}},
+	[STAT_SCRAPES_SKIPPED] = {"gputel_scrapes_skipped_total",
+				  COUNTER,
+				  1,
+				  S,
+				  "Scrapes whose samples found no room.",
+				  {"target"}},
+	[STAT_SCRAPES_MISSED] = {"gputel_scrapes_missed_total",
+				 COUNTER,
+				 1,
+				 S,
+				 "Times at which the scrape before was not over.",
+				 {"target"}},
+	[STAT_NVML_UP] = {"gputel_nvml_up", GAUGE, 1, S, "Whether the GPU is there.", {"gpu"}},
+	[STAT_NVML_ERRORS] = {"gputel_nvml_errors_total",
+			      COUNTER,
+			      1,
+			      S,
+			      "Reads that failed of what the GPU has.",
+			      {"gpu", "field"}},
+	[STAT_NVML_ROUNDS] = {"gputel_nvml_rounds_total",
+			      COUNTER,
+			      1,
+			      S,
+			      "Times that the GPU was read.",
+			      {"gpu"}},
+	[STAT_NVML_ROUNDS_SKIPPED] = {"gputel_nvml_rounds_skipped_total",
+				      COUNTER,
+				      1,
+				      S,
+				      "Rounds whose rows found no room.",
+				      {"gpu"}},
+	[STAT_NVML_ROUNDS_MISSED] = {"gputel_nvml_rounds_missed_total",
+				     COUNTER,
+				     1,
+				     S,
+				     "Times at which the round before was not over.",
+				     {"gpu"}},
 	/* Of all programs together. */
 	[STAT_ALL_PUBLISHED] = {"gputel_messages_published_total", COUNTER, 1, B,
 				"Messages put in the queue."},
@@ -310,6 +380,11 @@ void stat_cell_observe(struct stat_cell *c, int64_t us)
 	stat_cell_add(c, us);
 }
 
+int64_t stat_cell_value(const struct stat_cell *c)
+{
+	return atomic_load_explicit(&c->value, memory_order_relaxed);
+}
+
 void stats_add(enum stat_id s, int64_t n)
 {
 	stat_cell_add(&plain[s], n);
@@ -327,7 +402,7 @@ void stats_observe(enum stat_id s, int64_t us)
 
 int64_t stats_value(enum stat_id s)
 {
-	return atomic_load_explicit(&plain[s].value, memory_order_relaxed);
+	return stat_cell_value(&plain[s]);
 }
 
 /* ---- rendering ------------------------------------------------------------------------------- */

@@ -43,6 +43,20 @@ enum stat_id {
 	STAT_ROWS_DUPLICATED,
 	STAT_ROWS_NO_VALUE,
 	STAT_ROWS_INVALID,
+	STAT_NO_VALUE,
+	STAT_SCRAPE_UP,
+	STAT_SCRAPE_DURATION,
+	STAT_SCRAPE_SAMPLES,
+	STAT_SCRAPE_OTHER_SAMPLES,
+	STAT_SCRAPES,
+	STAT_SCRAPES_FAILED,
+	STAT_SCRAPES_SKIPPED,
+	STAT_SCRAPES_MISSED,
+	STAT_NVML_UP,
+	STAT_NVML_ERRORS,
+	STAT_NVML_ROUNDS,
+	STAT_NVML_ROUNDS_SKIPPED,
+	STAT_NVML_ROUNDS_MISSED,
 	/* Of all programs, as etcd has them (figures.h). */
 	STAT_ALL_PUBLISHED,
 	STAT_ALL_CONSUMED,
@@ -117,6 +131,7 @@ struct stat_cell *stats_cell(enum stat_id s, const char *first, const char *seco
 void stat_cell_add(struct stat_cell *c, int64_t n);
 void stat_cell_set(struct stat_cell *c, int64_t value);
 void stat_cell_observe(struct stat_cell *c, int64_t us); /* histograms only */
+int64_t stat_cell_value(const struct stat_cell *c);      /* histograms: the sum */
 
 /* Of families without labels. */
 void stats_add(enum stat_id s, int64_t n);

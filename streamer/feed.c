@@ -187,8 +187,6 @@ static int find_record(struct feed *f, struct err *e)
 		lookup_pipe(f->conf->path, &f->record);
 	if (!r && !f->is_file)
 		r = await_writer(f, e);
-	if (!r)
-		r = lookup_segment(c, &f->segment_s, e);
 	if (!r && f->record.sequence)
 		f->conf->known(f->record.source, f->conf->arg);
 	f->published_to = f->record.offset;

@@ -33,7 +33,6 @@ struct feed {
 	int64_t published_to;   /* rows before this offset were published before */
 	int64_t open_end;       /* where the window ends that the record has open; 0: none */
 	bool begins_pass;       /* another pass: everything is published once more */
-	int64_t segment_s;
 
 	struct csv *csv;
 	struct row_parser *rows;

@@ -63,7 +63,6 @@ static int ensure_publisher(struct feed *f, struct err *e)
 	if (r)
 		return r;
 	f->publisher_open = true;
-	f->publisher.segment_s = f->segment_s;
 	/* It moved while we stood by: what was read so far is not what is to be published. */
 	if (f->publisher.record.offset != f->record.offset ||
 	    f->publisher.record.window_end != f->record.window_end ||

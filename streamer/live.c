@@ -2,6 +2,7 @@
 
 #include "daemon.h"
 #include "lookup.h"
+#include "missing.h"
 #include "reading.h"
 
 #include <pthread.h>
@@ -22,7 +23,8 @@ struct live {
 	bool publishing;      /* the other window */
 	bool stop;
 	int64_t taken; /* rows with a value, in all */
-	int result;    /* of publishing; the first failure stays */
+	struct missing missing;
+	int result; /* of publishing; the first failure stays */
 	struct err err;
 };
 
@@ -55,7 +57,6 @@ static int ensure_publisher(struct live *l, struct err *e)
 {
 	struct publisher_conf conf = l->conf.publisher;
 	struct producer record;
-	int64_t segment_s;
 	int r;
 
 	if (l->publisher_open)
@@ -65,14 +66,9 @@ static int ensure_publisher(struct live *l, struct err *e)
 	conf.accepted = accepted;
 	conf.arg = l;
 	lookup_pipe(l->conf.name, &record);
-	r = lookup_segment(conf.etcd, &segment_s, e);
-	if (!r)
-		r = publisher_open(&l->publisher, &conf, &record, e);
-	if (r)
-		return r;
-	l->publisher.segment_s = segment_s;
-	l->publisher_open = true;
-	return 0;
+	r = publisher_open(&l->publisher, &conf, &record, e);
+	l->publisher_open = r == 0;
+	return r;
 }
 
 static int publish(struct live *l, const struct window *w, struct err *e)
@@ -189,7 +185,7 @@ static int resolve(struct live *l, const struct live_scrape *s, size_t i, struct
 	return r ? r : series_add(l->table, &row->key, fields, &row->series, &field, e);
 }
 
-/* Settles what becomes of a row; series is NULL where it is not taken. */
+/* Settles what becomes of a row; series is NULL where it is invalid or skipped. */
 static int judge_row(struct live *l, const struct live_scrape *s, size_t i, struct live_verdict *v,
 		     struct err *e)
 {
@@ -201,7 +197,8 @@ static int judge_row(struct live *l, const struct live_scrape *s, size_t i, stru
 		kind = value_classify(row->value, row->series->percent);
 		r = kind == VALUE_BAD ? reading_complain(row->value, e) : 0;
 	}
-	if (kind != VALUE_NUMBER)
+	row->has_value = kind == VALUE_NUMBER;
+	if (r)
 		row->series = NULL;
 	if (r == -EINVAL || r == -EBADMSG)
 		count_invalid(v, e);
@@ -244,8 +241,10 @@ static void add_rows(struct live *l, const struct live_scrape *s, const struct l
 		const struct live_row *row = &s->rows[i];
 		struct sample sample = {row->time, row->value, row->series};
 
-		if (row->series)
+		if (row->series && row->has_value)
 			window_add(w, &sample, row->time, w->end + 1, w->end_line + 1);
+		else if (row->series)
+			missing_add(&l->missing, row->series->series.metric);
 	}
 	if (is_due(l))
 		pthread_cond_broadcast(&l->changed);
@@ -283,6 +282,8 @@ static void destroy(struct live *l)
 {
 	if (l->publisher_open)
 		publisher_close(&l->publisher);
+	missing_tell(&l->missing, l->conf.name);
+	missing_release(&l->missing);
 	series_table_free(l->table);
 	window_release(&l->windows[0]);
 	window_release(&l->windows[1]);

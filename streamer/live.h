@@ -29,7 +29,8 @@ struct live_row {
 	struct series_key key; /* tells its series from all others (series.h) */
 	struct slice value;    /* as of a CSV file's cell (reading.h) */
 	struct stamp time;
-	const struct series_ref *series; /* live's own business */
+	const struct series_ref *series; /* live's own business, as is has_value */
+	bool has_value;
 };
 
 struct live_scrape {

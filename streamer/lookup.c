@@ -2,13 +2,10 @@
 
 #include "clock.h"
 #include "daemon.h"
-#include "json.h"
 #include "keys.h"
 #include "log.h"
 
 #include <stdio.h>
-
-enum { SEGMENT_DEFAULT_S = 3600 };
 
 struct lookup {
 	const struct source_head *head;
@@ -199,31 +196,4 @@ void lookup_pipe(const char *path, struct producer *ret)
 	*ret = (struct producer){.line = 1, .throttle_rate = 1};
 	set_name(ret, path);
 	snprintf(ret->source, sizeof(ret->source), "%s", id.text);
-}
-
-static int read_config(struct etcd *c, void *arg, struct err *e)
-{
-	struct etcd_reply reply;
-	struct json *doc;
-	int r = etcd_get(c, KEY_CONFIG, NULL, 0, 0, 0, &reply, e);
-
-	if (r)
-		return r;
-	if (reply.ranges[0].n && !json_parse(reply.ranges[0].kvs[0].value.p,
-					     reply.ranges[0].kvs[0].value.len, &doc, NULL)) {
-		*(int64_t *)arg = json_int(json_get(doc, "segment_s"), SEGMENT_DEFAULT_S);
-		json_free(doc);
-	}
-	etcd_reply_release(&reply);
-	return 0;
-}
-
-int lookup_segment(struct etcd *c, int64_t *ret_s, struct err *e)
-{
-	int64_t s = SEGMENT_DEFAULT_S;
-	int r = persist(read_config, c, &s, e);
-
-	if (!r)
-		*ret_s = s > 0 ? s : SEGMENT_DEFAULT_S;
-	return r;
 }

@@ -21,7 +21,4 @@ int lookup_published(struct etcd *c, const int *fds, size_t n, int64_t *ret_offs
 /* A source that is new at each run. */
 void lookup_pipe(const char *path, struct producer *ret);
 
-/* SEGMENT as stored in etcd, in seconds; 3600 while nothing is stored. Waits like lookup_file. */
-int lookup_segment(struct etcd *c, int64_t *ret_s, struct err *e) must_check;
-
 #endif

@@ -70,9 +70,12 @@ static void print_shape(struct preview *x)
 
 static void print_missing(const struct missing *m)
 {
-	for (uint32_t i = 0; i < m->counts.count; i++)
-		printf("no value: %s %llu\n", m->counts.entries[i].key,
-		       (unsigned long long)(uintptr_t)m->counts.entries[i].value);
+	for (uint32_t i = 0; i < m->metrics.count; i++) {
+		const struct missing_metric *x = m->metrics.entries[i].value;
+
+		printf("no value: %s %llu\n", m->metrics.entries[i].key,
+		       (unsigned long long)x->rows);
+	}
 }
 
 static void print_rest(struct preview *x)

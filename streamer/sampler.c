@@ -4,6 +4,7 @@
 #include "gpu_fields.h"
 #include "log.h"
 #include "rhythm.h"
+#include "stats.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -32,6 +33,7 @@ struct gpu {
 	size_t n;
 	bool lost;
 	struct mono rescan_at;
+	struct stat_cell *up, *rounds, *skipped, *missed;
 	nvml_event_set events;
 
 	struct live_row rows[ROWS_MAX];
@@ -177,6 +179,7 @@ static void lose(struct gpu *g, int result)
 		log_warn("%s is lost: %s; the others go on", g->what,
 			 nvml_error(&g->sampler->nvml, result));
 	g->lost = true;
+	stat_cell_set(g->up, 0);
 	g->rescan_at =
 		mono_in_ms(MIN(10 * g->sampler->conf.interval_ms, (int64_t)SAMPLER_RESCAN_MS));
 }
@@ -198,6 +201,7 @@ static bool is_there(struct gpu *g)
 		register_events(g);
 	}
 	g->lost = false;
+	stat_cell_set(g->up, 1);
 	return true;
 }
 
@@ -242,8 +246,10 @@ static void note_result(struct gpu *g, struct instance *x, size_t group, int res
 	if (is_unsupported(result)) {
 		x->without |= bit;
 		log_info("%s: %s: no %s: %s", g->what, x->uuid, name, why);
-	} else if (result && !(x->failing & bit)) {
-		log_warn("%s: %s: %s cannot be read: %s", g->what, x->uuid, name, why);
+	} else if (result) {
+		stat_cell_add(stats_cell(STAT_NVML_ERRORS, g->number, name), 1);
+		if (!(x->failing & bit))
+			log_warn("%s: %s: %s cannot be read: %s", g->what, x->uuid, name, why);
 	}
 	x->failing = result ? x->failing | bit : x->failing & ~bit;
 }
@@ -316,6 +322,7 @@ static void put_rows(struct gpu *g, bool *refused)
 	else if (!r && *refused)
 		log_info("%s: its rows are taken again", g->what);
 	*refused = r == -ENOBUFS;
+	stat_cell_add(g->skipped, *refused);
 }
 
 static void sample(struct gpu *g, bool *refused)
@@ -329,6 +336,8 @@ static void sample(struct gpu *g, bool *refused)
 		r = read_instance(g, &g->instances[i], now);
 	if (r)
 		lose(g, r);
+	else
+		stat_cell_add(g->rounds, 1);
 	if (g->n_rows)
 		put_rows(g, refused);
 }
@@ -342,6 +351,7 @@ static void *run_gpu(void *arg)
 
 	rhythm_init(&rhythm, g->sampler->conf.interval_ms, 0, mono_now());
 	while (!rhythm_wait(&rhythm, &missed)) {
+		stat_cell_add(g->missed, missed);
 		if (is_there(g))
 			sample(g, &refused);
 	}
@@ -359,7 +369,12 @@ static int start_gpu(struct sampler *s, unsigned index, struct err *e)
 	g->index = index;
 	snprintf(g->number, sizeof(g->number), "%u", index);
 	snprintf(g->what, sizeof(g->what), "GPU %u", index);
+	g->up = stats_cell(STAT_NVML_UP, g->number, NULL);
+	g->rounds = stats_cell(STAT_NVML_ROUNDS, g->number, NULL);
+	g->skipped = stats_cell(STAT_NVML_ROUNDS_SKIPPED, g->number, NULL);
+	g->missed = stats_cell(STAT_NVML_ROUNDS_MISSED, g->number, NULL);
 	r = rescan(g);
+	stat_cell_set(g->up, 1);
 	if (r)
 		lose(g, r);
 	else

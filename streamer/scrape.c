@@ -6,6 +6,7 @@
 #include "http.h"
 #include "log.h"
 #include "rhythm.h"
+#include "stats.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -16,9 +17,10 @@
 /* What is told of a target when it begins or ends. */
 enum trouble { DOWN, SKIPPED, INVALID, WITHOUT_GPU, TROUBLES };
 
-/* So far; missed: beats at which the scrape before was not over. */
+/* What is counted of a target, a cell each. */
 struct scrape_figures {
-	int64_t scrapes, failures, skipped, missed, other_samples;
+	struct stat_cell *up, *duration, *samples;
+	struct stat_cell *scrapes, *failures, *skipped, *missed, *other_samples;
 };
 
 struct exporter {
@@ -197,19 +199,34 @@ static int scrape_target(struct exporter *t, struct live_verdict *v, struct err 
 	return r;
 }
 
-static void count(struct exporter *t, int r, const struct live_verdict *v, int64_t missed)
+static void make_figures(struct scrape_figures *f, const char *target)
 {
-	struct scrape_figures *f = &t->figures;
-
-	f->scrapes++;
-	f->failures += r && r != -ENOBUFS;
-	f->skipped += r == -ENOBUFS;
-	f->missed += missed;
-	f->other_samples += r ? 0 : (int64_t)v->skipped;
+	*f = (struct scrape_figures){
+		.up = stats_cell(STAT_SCRAPE_UP, target, NULL),
+		.duration = stats_cell(STAT_SCRAPE_DURATION, target, NULL),
+		.samples = stats_cell(STAT_SCRAPE_SAMPLES, target, NULL),
+		.scrapes = stats_cell(STAT_SCRAPES, target, NULL),
+		.failures = stats_cell(STAT_SCRAPES_FAILED, target, NULL),
+		.skipped = stats_cell(STAT_SCRAPES_SKIPPED, target, NULL),
+		.missed = stats_cell(STAT_SCRAPES_MISSED, target, NULL),
+		.other_samples = stats_cell(STAT_SCRAPE_OTHER_SAMPLES, target, NULL),
+	};
 }
 
-static void scrape_once(struct exporter *t, int64_t missed)
+static void count(const struct scrape_figures *f, int r, const struct live_verdict *v, int64_t us)
 {
+	stat_cell_set(f->up, !r || r == -ENOBUFS);
+	stat_cell_set(f->duration, us);
+	stat_cell_set(f->samples, r ? 0 : (int64_t)v->taken);
+	stat_cell_add(f->scrapes, 1);
+	stat_cell_add(f->failures, r && r != -ENOBUFS);
+	stat_cell_add(f->skipped, r == -ENOBUFS);
+	stat_cell_add(f->other_samples, r ? 0 : (int64_t)v->skipped);
+}
+
+static void scrape_once(struct exporter *t)
+{
+	struct mono begun = mono_now();
 	struct live_verdict v = {0};
 	struct err e = {0};
 	int r = scrape_target(t, &v, &e);
@@ -217,7 +234,7 @@ static void scrape_once(struct exporter *t, int64_t missed)
 
 	if (r == -ECANCELED)
 		return;
-	count(t, r, &v, missed);
+	count(&t->figures, r, &v, (mono_now().ns - begun.ns) / 1000);
 	snprintf(text, sizeof(text), "is down: %s", e.text);
 	note(t, DOWN, r && r != -ENOBUFS, text);
 	snprintf(text, sizeof(text), "its scrapes are skipped: %s", e.text);
@@ -235,8 +252,10 @@ static void *run_target(void *arg)
 
 	rhythm_init(&rhythm, t->scrape->conf.interval_ms, hash64(name, strlen(name), 0),
 		    mono_now());
-	while (!rhythm_wait(&rhythm, &missed))
-		scrape_once(t, missed);
+	while (!rhythm_wait(&rhythm, &missed)) {
+		stat_cell_add(t->figures.missed, missed);
+		scrape_once(t);
+	}
 	return NULL;
 }
 
@@ -261,6 +280,7 @@ static int start_target(struct scrape *s, struct exporter *t, const char *url, s
 		r = http_open(&t->http, &http, e);
 	if (r)
 		return r;
+	make_figures(&t->figures, t->url.name);
 	t->facts.host_is_forced = s->conf.host.len;
 	t->facts.host = s->conf.host.len ? s->conf.host : slice_str(t->url.host);
 	r = pthread_create(&t->thread, NULL, run_target, t);
@@ -275,8 +295,11 @@ static void tell_figures(const struct exporter *t)
 	if (t->started)
 		log_info("%s: %lld scrapes, of which %lld failed and %lld were skipped for want of "
 			 "room; %lld were missed; %lld samples were of no GPU",
-			 t->url.name, (long long)f->scrapes, (long long)f->failures,
-			 (long long)f->skipped, (long long)f->missed, (long long)f->other_samples);
+			 t->url.name, (long long)stat_cell_value(f->scrapes),
+			 (long long)stat_cell_value(f->failures),
+			 (long long)stat_cell_value(f->skipped),
+			 (long long)stat_cell_value(f->missed),
+			 (long long)stat_cell_value(f->other_samples));
 }
 
 static void release_target(struct exporter *t)

@@ -12,7 +12,7 @@
  *
  * Whether a target is up, sends lines that are invalid, shows no GPU, or had to be skipped for want
  * of room (live.h), is logged when it changes; how many scrapes
- * there were, and what became of them, at the end. */
+ * there were, and what became of them, is counted by target (stats.h) and logged at the end. */
 #ifndef GPUTEL_SCRAPE_H
 #define GPUTEL_SCRAPE_H
 

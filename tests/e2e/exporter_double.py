@@ -16,6 +16,25 @@ def dcgm(value, metric="DCGM_FI_DEV_GPU_UTIL", gpu="0", host="node-1", stamp="",
     return f"{metric}{{{text}}} {value}{stamp and ' '}{stamp}\n"
 
 
+# Values that change with every scrape: of the n-th, for GPU g.
+COUNTING = {"DCGM_FI_DEV_GPU_UTIL": lambda n, g: f"{(n * 7 + g) % 101}",
+            "DCGM_FI_DEV_POWER_USAGE": lambda n, g: f"{100 + (n * 37 + g * 11) % 60000 / 100:.6f}",
+            "DCGM_FI_PROF_PCIE_TX_BYTES": lambda n, g: f"{(n * 123456789 + g) * 1000003}",
+            "DCGM_FI_PROF_PIPE_TENSOR_ACTIVE": lambda n, g: f"{n * 1e-7 + g / 3}"}
+
+
+def counting(gpus, host):
+    """What an Exporter of that many GPUs shows, with what is of none."""
+    def shows(n):
+        text = f'process_cpu_seconds_total 1.5\ngo_info{{version="go1.20 \\"gpu\\""}} {n}\n'
+        for metric, value in COUNTING.items():
+            text += f"# HELP {metric} x\n# TYPE {metric} gauge\n"
+            text += "".join(dcgm(value(n, g), metric, g, host, pod=f"job-{g}", namespace="ml", container="main")
+                            for g in range(gpus))
+        return text
+    return shows
+
+
 class Exporter:
     """shows(n) is what the n-th request (from 1) gets: text, or bytes, or (status, text); content_type
     goes with it. While hang is set requests wait for it to be cleared."""

@@ -8,6 +8,7 @@ import urllib.request
 import pytest
 
 from bridge import Bridge
+from exporter_double import Exporter, dcgm
 from lib import free_port, wait_until
 from rows import fleet, row, write_csv
 
@@ -140,6 +141,44 @@ def test_back_pressure_is_counted_in_messages(system, tmp_path):
     collector = system.collector(METRICS_PORT=free_port())
     wait_until(lambda: values(url).get("gputel_messages_throttled_total", 0) > 0, 20, "what waited is counted")
     wait_until(lambda: values(address(collector))["gputel_messages_processed_total"] > 0, 20, "it goes on")
+
+
+def of_target(url, target):
+    """{name: value} of a target that is scraped."""
+    end = f'{{target="{target}"}}'
+    return {k.removesuffix(end): v for k, v in values(url).items() if k.endswith(end)}
+
+
+def test_each_target_that_is_scraped_has_its_figures_and_a_dead_one_is_down(system):
+    dead = f"http://127.0.0.1:{free_port()}/metrics"
+    good = Exporter(lambda n: dcgm(n) + dcgm("N/A", "EMPTY") + dcgm("9223372036854775794", "EMPTY") + "go_info 1\n")
+    streamer = system.streamer("--scrape", good.url, "--scrape", dead, "--scrape-interval", "100ms",
+                               METRICS_PORT=free_port())
+    url = address(streamer)
+
+    def counted():
+        return of_target(url, good.url)["gputel_scrapes_total"] > 2 < of_target(url, dead)["gputel_scrapes_failed_total"]
+
+    wait_until(counted, 20, "both were scraped")
+    lint(get(url + "/metrics")[2])
+    up, down = of_target(url, good.url), of_target(url, dead)
+    assert (up["gputel_scrape_up"], up["gputel_scrape_samples"], up["gputel_scrapes_failed_total"]) == (1, 1, 0)
+    assert up["gputel_scrape_duration_seconds"] > 0
+    assert up["gputel_scrape_other_samples_total"] > 2
+    assert (down["gputel_scrape_up"], down["gputel_scrape_samples"], down["gputel_scrapes_skipped_total"]) == (0, 0, 0)
+    assert values(url)['gputel_no_value_total{metric="EMPTY"}'] > 2
+    good.hang.set()
+    wait_until(lambda: of_target(url, good.url)["gputel_scrape_up"] == 0, 20, "it is down")
+    good.close()
+
+
+def test_a_files_rows_without_a_value_are_counted_by_metric(system, tmp_path):
+    rows = write_csv(tmp_path / "a.csv", [row(i, value="[N/A]" if i % 4 else "1") for i in range(40)])
+    streamer = system.streamer("--csv", rows, "--follow", METRICS_PORT=free_port())
+    url = address(streamer)
+    wait_until(lambda: values(url)["gputel_rows_no_value_total"] == 30, 20, "all are read")
+    lint(get(url + "/metrics")[2])
+    assert sum(v for k, v in values(url).items() if k.startswith("gputel_no_value_total{")) == 30
 
 
 def test_a_message_that_cannot_be_stored_is_counted_as_invalid(system, tmp_path):

@@ -7,7 +7,9 @@ import subprocess
 
 import pytest
 
-from lib import ROOT, wait_until
+from lib import ROOT, free_port, wait_until
+from test_metrics import address, get, lint
+from test_metrics import values as figures
 
 FAKE = ROOT / "build" / "fake"
 
@@ -20,10 +22,10 @@ def nvml(system):
         subprocess.run(["make", "-s", "build/fake/libnvidia-ml.so.1"], cwd=ROOT, env=env, check=True)
     file = system.folder / "nvml"
 
-    def start(*lines, args=(), interval="100ms"):
+    def start(*lines, args=(), interval="100ms", **env):
         start.says(*lines)
         return system.streamer("--nvml", "--nvml-interval", interval, "--host", "node-1", *args,
-                               LD_LIBRARY_PATH=FAKE, FAKE_NVML=file)
+                               LD_LIBRARY_PATH=FAKE, FAKE_NVML=file, **env)
 
     def says(*lines):
         temporary = file.with_suffix(".new")
@@ -98,6 +100,22 @@ def test_a_lost_or_hanging_gpu_leaves_the_others_alone_and_comes_back(system, nv
     assert streamer.log().count("GPU 1 (GPU-0000-1) is back") == 1
     nvml.says("gpus 3", "hang 2")
     assert streamer.stop() == 0, "a driver that does not answer does not keep it"
+
+
+def test_what_fails_of_which_gpu_is_counted(system, nvml):
+    url = address(nvml("gpus 2", "failing PowerUsage", "unsupported FanSpeed", METRICS_PORT=free_port()))
+
+    def of(name, gpu, field=""):
+        return figures(url).get(f'gputel_nvml_{name}{{gpu="{gpu}"{field}}}')
+
+    wait_until(lambda: of("errors_total", 1, ',field="power usage"') is not None, 20, "it fails")
+    lint(get(url + "/metrics")[2])
+    assert of("errors_total", 1, ',field="fan speed"') is None, "it has none"
+    assert (of("up", 0), of("up", 1)) == (1, 1) and of("rounds_total", 1) > 1
+    nvml.says("gpus 2", "lost 1")
+    wait_until(lambda: (of("up", 0), of("up", 1)) == (1, 0), 20, "one is lost")
+    nvml.says("gpus 2")
+    wait_until(lambda: of("up", 1) == 1, 20, "it is back")
 
 
 def test_mig_instances_are_gpus_of_their_own(system, nvml):

@@ -11,11 +11,12 @@ import time
 import pytest
 
 from bridge import Bridge, is_problem
-from counting_exporter import METRICS, Exporter
+from exporter_double import COUNTING, Exporter, counting
 from lib import Process, free_port, wait_until
 from test_ingest import PATH, PROTOBUF, queued, stored, taken
 
 GPU = {"gpu": "0", "UUID": "GPU-1", "device": "nvidia0", "modelName": "H100", "Hostname": "h", "pod": "p"}
+GPUS = 4  # of the exporter
 
 
 @pytest.fixture
@@ -149,7 +150,7 @@ remote_write:
     def samples(self, session):
         """{(metric, gpu): {ms: value}} of all that it has of GPUs."""
         found = {}
-        for metric in METRICS:
+        for metric in COUNTING:
             answer = session.get(f"http://127.0.0.1:{self.port}/api/v1/query", params={"query": metric + "[1h]"}, timeout=60)
             for s in answer.json()["data"]["result"]:
                 found[metric, s["metric"]["gpu"]] = {round(t * 1000): float(v) for t, v in s["values"]}
@@ -172,16 +173,16 @@ def rows_of(bridge, gpus):
 
 
 def follow_prometheus(system, bridge, seconds):
-    exporter = Exporter()
+    exporter = Exporter(counting(GPUS, "node-7"))
     system.collector()
     prometheus = Prometheus(system, exporter, bridge)
     until = time.monotonic() + seconds
-    wait_until(lambda: exporter.scrapes > 8 and time.monotonic() > until, seconds + 30, "scrapes")
-    exporter.stop()
+    wait_until(lambda: exporter.requests > 8 and time.monotonic() > until, seconds + 30, "scrapes")
+    exporter.close()
 
     def same():
-        ours, theirs = rows_of(bridge, exporter.gpus), prometheus.samples(bridge.session)
-        assert len(theirs) == exporter.gpus * len(METRICS)
+        ours, theirs = rows_of(bridge, GPUS), prometheus.samples(bridge.session)
+        assert len(theirs) == GPUS * len(COUNTING)
         missing = sum(len(v) - len(ours.get(k, {})) for k, v in theirs.items())
         assert ours == theirs, f"{missing} samples differ"
         return ours
