@@ -448,14 +448,37 @@ static const struct {
 
 static struct column_map builtin[ARRAY_SIZE(texts)];
 
+/* What a field is called everywhere; of names that are one as columns the first. */
+static int add_aliases(struct column_map *m, int field, struct err *e)
+{
+	struct target t = {.factor = FACTOR_ONE};
+	const char *alias;
+	int r = 0;
+
+	for (size_t i = 0; !r && (alias = field_alias(field, i)); i++) {
+		find_field(slice_str(alias), &t);
+		if (!column_map_find(m, slice_str(alias)))
+			r = add_column(m, slice_str(alias), &t, e);
+	}
+	return r;
+}
+
+static int parse_text(size_t i, struct err *e)
+{
+	struct slice text = {texts[i].text, (size_t)(texts[i].end - texts[i].text)};
+	int r = column_map_parse(&builtin[i], texts[i].name, text, e);
+
+	for (int f = 0; f < FIELD_ALL && !r && i == ARRAY_SIZE(texts) - 1; f++)
+		r = add_aliases(&builtin[i], f, e);
+	return r;
+}
+
 static void parse_builtin(void)
 {
 	struct err e;
 
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
-		struct slice text = {texts[i].text, (size_t)(texts[i].end - texts[i].text)};
-
-		if (column_map_parse(&builtin[i], texts[i].name, text, &e)) {
+		if (parse_text(i, &e)) {
 			fprintf(stderr, "%s\n", e.text);
 			abort();
 		}

@@ -71,7 +71,7 @@ void column_map_release(struct column_map *m);
 /* NULL: it does not name the column. */
 const struct mapped *column_map_find(const struct column_map *m, struct slice column);
 
-/* The maps built in, the general one last; NULL behind it. */
+/* The maps built in; NULL behind the last, the general one, which has the names of fields.h too. */
 const struct column_map *column_map_builtin(size_t i);
 
 /* Takes the unit in brackets at the end of a column's name, if there is one, off it. */

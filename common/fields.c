@@ -20,11 +20,17 @@ static const struct {
 	[FIELD_VALUE] = {{"value"}, true},
 };
 
+const char *field_alias(int field, size_t i)
+{
+	return i < ARRAY_SIZE(fields[field].names) ? fields[field].names[i] : NULL;
+}
+
 static bool is_called(int field, struct slice name)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(fields[field].names) && fields[field].names[i]; i++)
-		if (strlen(fields[field].names[i]) == name.len &&
-		    !strncasecmp(fields[field].names[i], name.p, name.len))
+	const char *alias;
+
+	for (size_t i = 0; (alias = field_alias(field, i)); i++)
+		if (strlen(alias) == name.len && !strncasecmp(alias, name.p, name.len))
 			return true;
 	return false;
 }

@@ -1,6 +1,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "fields.h"
 #include "row.h"
 #include "../lib/test.h"
 
@@ -303,4 +304,28 @@ TEST(every_map_built_in_can_be_read)
 	while (column_map_builtin(n))
 		n++;
 	CHECK_EQ_INT((int64_t)n, 5);
+}
+
+static int field_of(const struct column_map *m, const char *column)
+{
+	const struct mapped *c = column_map_find(m, slice_str(column));
+
+	if (!c)
+		return -1;
+	return c->target.kind == TARGET_TIME    ? FIELD_TIME
+	       : c->target.kind == TARGET_VALUE ? FIELD_VALUE
+						: (int)c->target.field;
+}
+
+TEST(the_general_map_has_each_fields_names_and_more)
+{
+	const struct column_map *general = column_map_builtin(4);
+	const char *name;
+
+	for (int f = 0; f < FIELD_ALL; f++)
+		for (size_t i = 0; (name = field_alias(f, i)); i++)
+			CHECK_EQ_INT(field_of(general, name), f);
+	CHECK_EQ_INT(field_of(general, "Event-Time"), FIELD_TIME);
+	CHECK_EQ_INT(field_of(general, "server"), FIELD_HOST);
+	CHECK_EQ_INT(field_of(general, "something"), -1);
 }
