@@ -111,7 +111,9 @@ def test_of_ten_targets_the_seven_that_behave_lose_no_scrape(system, exporters):
     hanging = exporters(lambda n: "")
     hanging.hang.set()
     garbage = exporters(lambda n: bytes(range(256)) * 64)
-    huge = exporters(lambda n: dcgm("1", "COUNTER", host="huge") * 200_000)
+    too_much = (dcgm("1", "COUNTER", host="huge") * 100_000).encode()
+    assert len(too_much) > 16 << 20
+    huge = exporters(lambda n: too_much)
     dead = f"http://127.0.0.1:{free_port()}/metrics"
     streamer = scrape(system, *good, hanging, garbage, huge, dead, interval="1s")
     system.collector()
