@@ -631,6 +631,8 @@ int main(int argc, char **argv)
 		daemon_on_hup(on_hup, &k);
 		r = k.mode >= MODE_AUDIT ? run_tool(&k) : run_service(&k);
 	}
+	daemon_on_stop(NULL, NULL);
+	daemon_on_hup(NULL, NULL);
 	if (k.etcd)
 		etcd_cancel(k.etcd);
 	etcd_close(k.etcd);

@@ -18,10 +18,11 @@ struct hook {
 	void *arg;
 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* everything below */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* everything below but the hooks */
 static pthread_cond_t stopped = PTHREAD_COND_INITIALIZER;
-static pthread_mutex_t hup_lock = PTHREAD_MUTEX_INITIALIZER; /* held while its hook runs */
-static struct hook stop_hook, hup_hook;
+static pthread_mutex_t hook_lock =
+	PTHREAD_MUTEX_INITIALIZER;      /* held while a hook runs; taken first */
+static struct hook stop_hook, hup_hook; /* under hook_lock */
 static int64_t drain_ms;
 static struct mono drain_end;
 static bool started, stop_hook_ran;
@@ -30,13 +31,10 @@ static pthread_t thread;
 
 static void call(const struct hook *place)
 {
-	struct hook h;
-
-	pthread_mutex_lock(&lock);
-	h = *place;
-	pthread_mutex_unlock(&lock);
-	if (h.fn)
-		h.fn(h.arg);
+	pthread_mutex_lock(&hook_lock);
+	if (place->fn)
+		place->fn(place->arg);
+	pthread_mutex_unlock(&hook_lock);
 }
 
 static void raise_flag(void)
@@ -72,9 +70,7 @@ static void *wait_for_signals(void *arg)
 		if (sigwait(set, &sig))
 			continue;
 		if (sig == SIGHUP) {
-			pthread_mutex_lock(&hup_lock);
 			call(&hup_hook);
-			pthread_mutex_unlock(&hup_lock);
 			continue;
 		}
 		if (sig != SIG_STOP_INSIDE && ++terms > 1)
@@ -122,9 +118,9 @@ void daemon_set_drain(int64_t shutdown_ms)
 
 static void set_hook(struct hook *place, void (*fn)(void *arg), void *arg)
 {
-	pthread_mutex_lock(&lock);
+	pthread_mutex_lock(&hook_lock);
 	*place = (struct hook){fn, arg};
-	pthread_mutex_unlock(&lock);
+	pthread_mutex_unlock(&hook_lock);
 }
 
 void daemon_on_stop(void (*fn)(void *arg), void *arg)
@@ -134,9 +130,7 @@ void daemon_on_stop(void (*fn)(void *arg), void *arg)
 
 void daemon_on_hup(void (*fn)(void *arg), void *arg)
 {
-	pthread_mutex_lock(&hup_lock);
 	set_hook(&hup_hook, fn, arg);
-	pthread_mutex_unlock(&hup_lock);
 }
 
 bool daemon_stopping(void)

@@ -17,10 +17,10 @@ int daemon_init(int64_t shutdown_ms, struct err *e) must_check;
 void daemon_set_drain(int64_t shutdown_ms);
 
 /* Runs on the signal thread, once, at the first SIGTERM, SIGINT or daemon_stop, after the flag is
- * set (may be NULL). */
+ * set (may be NULL). What was set before does not run any more when this returns: whoever frees
+ * what a hook uses takes it back before that. */
 void daemon_on_stop(void (*fn)(void *arg), void *arg);
-/* Runs on the signal thread at each SIGHUP (may be NULL). What was set before does not run any
- * more when this returns. */
+/* The same, at each SIGHUP. */
 void daemon_on_hup(void (*fn)(void *arg), void *arg);
 
 bool daemon_stopping(void);

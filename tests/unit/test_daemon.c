@@ -1,4 +1,5 @@
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -112,6 +113,35 @@ TEST(a_second_signal_ends_the_process_at_once)
 	CHECK_EQ_INT(next_step(), 's');
 	kill(pid, SIGTERM);
 	CHECK_EQ_INT(exit_status(pid), 1);
+}
+
+static atomic_bool hook_begun;
+
+static void take_a_while(void *arg)
+{
+	hook_begun = true;
+	usleep(100 * 1000);
+	step('h');
+}
+
+static void take_the_hook_back(void)
+{
+	daemon_on_stop(take_a_while, NULL);
+	daemon_stop();
+	while (!hook_begun)
+		usleep(1000);
+	daemon_on_stop(NULL, NULL);
+	step('t');
+	_exit(0);
+}
+
+TEST(a_hook_that_was_taken_back_does_not_run_any_more)
+{
+	pid_t pid = start(take_the_hook_back);
+
+	CHECK_EQ_INT(next_step(), 'h');
+	CHECK_EQ_INT(next_step(), 't');
+	CHECK_EQ_INT(exit_status(pid), 0);
 }
 
 static void stop_from_inside(void)
