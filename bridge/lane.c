@@ -242,6 +242,17 @@ static int publish(struct lane *l, struct err *e)
 	return l->window.n && !only->once ? publisher_window(&l->publisher, &l->window, e) : 0;
 }
 
+/* Its messages have the trace id of their request; where several share them, that of the first. */
+static void pass_trace(struct lane *l)
+{
+	const struct push *first = l->taken;
+
+	publisher_set_trace(&l->publisher, first->trace);
+	for (const struct push *p = first->next; p; p = p->next)
+		log_debug("%s: the rows of trace %s go with those of trace %s", l->name, p->trace,
+			  first->trace);
+}
+
 static void note_result(struct push *p, int64_t messages)
 {
 	p->published = p->once ? p->receipt.published : push_good(p);
@@ -268,8 +279,12 @@ static void settle(struct lane *l, int r, const struct err *e)
 static void publish_taken(struct lane *l)
 {
 	struct err e = {""};
-	int r = l->taken ? publish(l, &e) : 0;
+	int r;
 
+	if (!l->taken)
+		return;
+	pass_trace(l);
+	r = publish(l, &e);
 	if (r && r != -EALREADY) {
 		log_warn("%s: %s", l->name, e.text);
 		drop_publisher(l);

@@ -235,6 +235,7 @@ void handle_ingest(struct request *q, struct answer *a)
 	x->q = q;
 	x->a = a;
 	x->push.body = &q->body;
+	x->push.trace = q->trace;
 	x->push.who = q->who;
 	x->push.done = on_done;
 	if (!take_type(x) || !take_coding(x) || !take_key(x)) {

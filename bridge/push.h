@@ -23,6 +23,7 @@ struct push {
 	const struct push_format *format;                       /* of plain */
 	struct strbuf *body;                                    /* as it was sent: borrowed */
 	int (*unpack)(struct slice packed, struct strbuf *out); /* NULL: it is plain */
+	const char *trace;                                      /* id of its request */
 	const struct principal *who;                            /* NULL: no tokens are set */
 	bool once; /* there is an Idempotency-Key; receipt.id is of that */
 	struct receipt receipt;

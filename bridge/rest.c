@@ -395,15 +395,17 @@ static enum log_level level_of(const struct route *r, int status)
 static void log_request(const struct exchange *x, int64_t us)
 {
 	const struct request *q = &x->q;
+	enum log_level level = level_of(q->route, x->sent);
+	static struct log_site sites[LOG_LEVEL_DEBUG + 1]; /* those of 4xx do not hide a 5xx */
 	char peer[PEER_TEXT_MAX];
 
-	if (!log_enabled(level_of(x->q.route, x->sent)))
+	if (!log_enabled(level))
 		return;
 	peer_format(&q->peer, peer);
-	log_write(level_of(x->q.route, x->sent),
-		  "request %s: trace %s: %s %s %.200s: %d in %lld us%s%.200s", q->id, q->trace,
-		  peer, q->route ? q->route->pattern : "-", q->path, x->sent, (long long)us,
-		  x->a.problem ? ": " : "", x->a.problem ? x->a.detail.text : "");
+	log_limited(&sites[level], level,
+		    "request %s: trace %s: %s %s %.200s: %d in %lld us%s%.200s", q->id, q->trace,
+		    peer, q->route ? q->route->pattern : "-", q->path, x->sent, (long long)us,
+		    x->a.problem ? ": " : "", x->a.problem ? x->a.detail.text : "");
 }
 
 /* 0: the client went before an answer. */

@@ -77,7 +77,8 @@ static int bury(struct migrating *g, const char *key, int64_t rev, const struct 
 	int r = queue_bury(g->c, key, rev, m, reason, g->e);
 
 	if (!r)
-		log_warn("message %s of host %s is dead-lettered: %s", m->ulid, m->host, reason);
+		log_each(LOG_LEVEL_WARN, "message %s of host %s is dead-lettered: %s", m->ulid,
+			 m->host, reason);
 	n->invalid += !r;
 	return r;
 }
@@ -164,8 +165,8 @@ static void note_version(struct versions *v, const struct etcd_kv *kv, bool know
 {
 	*(known ? &v->known : &v->unknown) += 1;
 	if (!known)
-		log_error("%.*s is of a version that is not known here", (int)kv->key.len,
-			  kv->key.p);
+		log_each(LOG_LEVEL_ERROR, "%.*s is of a version that is not known here",
+			 (int)kv->key.len, kv->key.p);
 }
 
 static int look_at_chunk(const struct etcd_kv *kv, void *arg)

@@ -4,6 +4,7 @@
 #include "intake.h"
 #include "log.h"
 #include "stats.h"
+#include "trail.h"
 
 #include <stdatomic.h>
 
@@ -117,6 +118,7 @@ static int turn_send(struct turn *t, struct err *e)
 			writer_committed(t->touched[i]->state, rev);
 	}
 	if (!r) {
+		trail_ended(&t->ending, rev);
 		report(t);
 		t->w->tally = t->tally;
 	}
@@ -520,8 +522,10 @@ int store_turn(struct worker *w, struct host *first, struct err *e)
 
 	ending_init(&t.ending, c->etcd, &c->fence);
 	r = n ? queue_claim(c->etcd, &c->fence, claims, n, e) : 0;
-	if (!r)
+	if (!r) {
 		count_claimed(w, claims, n);
+		trail_claimed(claims, n);
+	}
 	turn_begin(&t);
 	for (size_t i = 0; i < n_shares && !r; i++) {
 		r = store_share(&t, &shares[i], e);

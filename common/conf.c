@@ -55,7 +55,7 @@ static void fault(struct loader *l, const char *fmt, ...)
 	va_end(ap);
 	l->faults++;
 	if (l->logs)
-		log_error("%s", e.text);
+		log_each(LOG_LEVEL_ERROR, "%s", e.text);
 	else
 		fprintf(stderr, "%s: %s\n", l->program->name, e.text);
 }
@@ -459,9 +459,10 @@ static void tell_change(const struct conf_var *v, bool live, const char *old, co
 	const char *when = live ? "in force now" : "a restart is needed for it";
 
 	if (v->secret)
-		log_info("%s changed; %s", v->name, when);
+		log_each(LOG_LEVEL_INFO, "%s changed; %s", v->name, when);
 	else
-		log_info("%s changed from \"%.200s\" to \"%.200s\"; %s", v->name, old, new, when);
+		log_each(LOG_LEVEL_INFO, "%s changed from \"%.200s\" to \"%.200s\"; %s", v->name,
+			 old, new, when);
 }
 
 static void swap_settings(struct conf_setting *a, struct conf_setting *b)

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "log.h"
 #include "service.h"
 
 /* Sent to the signal thread by daemon_stop, so that on_stop has one thread to run on. */
@@ -64,10 +65,13 @@ static bool first_run_of_stop_hook(void)
 static void *wait_for_signals(void *arg)
 {
 	const sigset_t *set = arg;
+	const struct timespec pause = {LOG_PERIOD_MS / 1000, 0};
 	int sig, terms = 0;
 
 	for (;;) {
-		if (sigwait(set, &sig))
+		sig = sigtimedwait(set, NULL, &pause);
+		log_tell_suppressed(false);
+		if (sig < 0)
 			continue;
 		if (sig == SIGHUP) {
 			call(&hup_hook);

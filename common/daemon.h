@@ -3,7 +3,8 @@
  * SIGTERM and SIGINT set the stop flag and wake everybody who waits; a second one ends the process
  * at once with exit 1 (everything acknowledged is in etcd already; the rest comes back by
  * recovery). A service manager is told STOPPING=1. SIGHUP runs what daemon_on_hup was given.
- * SIGPIPE is ignored. */
+ * SIGPIPE is ignored. The thread that waits for signals also tells of log lines that were
+ * suppressed (log.h), once their period is over. */
 #ifndef GPUTEL_DAEMON_H
 #define GPUTEL_DAEMON_H
 

@@ -23,6 +23,8 @@
 
 #define MESSAGE_BYTES_MAX (1536 * 1024) /* of a payload: etcd takes no larger one */
 
+#define TRACE_ID_LEN 32 /* hex, as in https://www.w3.org/TR/trace-context/ */
+
 struct message {
 	char ulid[ULID_LEN + 1];
 	char *topic, *host; /* host: as the source wrote it */

@@ -249,13 +249,25 @@ static void idempotency_key(const struct publisher *p, const struct window *w, s
 	sha256_end(&s, ret);
 }
 
+void publisher_set_trace(struct publisher *p, const char *id)
+{
+	snprintf(p->trace_id, sizeof(p->trace_id), "%s", id);
+}
+
+static char *trace_id(const struct publisher *p)
+{
+	uint64_t random[2] = {random_u64(), random_u64()};
+	char text[TRACE_ID_LEN + 1];
+
+	hex(random, sizeof(random), text);
+	return xstrdup(*p->trace_id ? p->trace_id : text);
+}
+
 static int encode_message(struct publisher *p, const struct window *w, size_t group)
 {
 	struct outgoing *o = &p->out[p->n_out];
 	const struct slice host = p->grouping.groups[group].first->host;
 	struct message *m = &o->m;
-	uint64_t trace[2] = {random_u64(), random_u64()};
-	char text[33];
 
 	strbuf_reset(&o->payload);
 	window_encode(w, &p->grouping, group, &o->payload);
@@ -268,13 +280,12 @@ static int encode_message(struct publisher *p, const struct window *w, size_t gr
 			      .created_ns = wall_now_ns()};
 	if (p->conf.message_ttl_ms)
 		m->expires_ns = m->created_ns + p->conf.message_ttl_ms * NS_PER_MS;
-	hex(trace, sizeof(trace), text);
 	ulid_new(m->ulid);
 	m->topic = xstrdup("telemetry");
 	m->host = xstrndup(host.p, host.len);
 	m->source = xstrdup(p->record.source);
 	m->schema = xstrdup(MESSAGE_SCHEMA);
-	m->trace_id = xstrdup(text);
+	m->trace_id = trace_id(p);
 	sha256(o->payload.s, o->payload.len, m->sha256);
 	p->n_out++;
 	p->out_bytes += o->payload.len;
@@ -352,9 +363,12 @@ static int report_rate(struct publisher *p, struct err *e)
 	return now.throttle_rate == p->record.throttle_rate ? 0 : send(p, &now, 0, e);
 }
 
-/* For /metrics. */
-static void report(const struct outgoing *o)
+/* For /metrics, and for who follows a message. */
+static void report(const struct publisher *p, const struct outgoing *o)
 {
+	log_debug("trace %s: message %s of host %s %s: %lld rows of %s", o->m.trace_id, o->m.ulid,
+		  o->m.host, o->duplicate ? "was published before" : "published",
+		  (long long)o->m.rows, p->record.name);
 	stats_add(o->duplicate ? STAT_MESSAGES_DUPLICATED : STAT_MESSAGES_PUBLISHED, 1);
 	if (!o->duplicate)
 		stats_add(STAT_ROWS_PUBLISHED, o->m.rows);
@@ -373,7 +387,7 @@ static int send_out(struct publisher *p, struct producer *next, size_t done, str
 	for (size_t i = 0; i < p->n_out && !r; i++) {
 		const struct outgoing *o = &p->out[i];
 
-		report(o);
+		report(p, o);
 		*(o->duplicate ? &p->stats.duplicates : &p->stats.messages) += 1;
 		*(o->duplicate ? &p->stats.duplicate_rows : &p->stats.rows) += o->m.rows;
 		if (!o->duplicate)

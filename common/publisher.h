@@ -3,7 +3,8 @@
  * One transaction is in flight per source. A window that fits one transaction needs no record of
  * its own; of a larger one the record is opened first, so that a restart knows what to read again
  * and how it was cut. Not thread-safe; one publisher per source, any number of sources per process.
- * Waits for etcd and for its turn; daemon_stopping() ends that.
+ * Waits for etcd and for its turn; daemon_stopping() ends that. Logs each message with its trace
+ * id, at debug level.
  */
 #ifndef GPUTEL_PUBLISHER_H
 #define GPUTEL_PUBLISHER_H
@@ -56,6 +57,7 @@ struct publisher {
 	int64_t out_rows;
 	struct receipt *receipt; /* of the window under way, or NULL */
 	int64_t receipt_lease, receipt_keys;
+	char trace_id[TRACE_ID_LEN + 1]; /* of the next messages; "": each has one of its own */
 	struct mono receipt_lease_since;
 };
 
@@ -68,6 +70,10 @@ void publisher_close(struct publisher *p);
 
 /* The next window begins anew at offset 0: a new pass over the same source. */
 void publisher_new_pass(struct publisher *p);
+
+/* The messages of the windows from here on have this trace id (that of a request: TRACE_ID_LEN hex
+ * digits), or with "" again one of their own each. */
+void publisher_set_trace(struct publisher *p, const char *trace_id);
 
 /* So many rows of the source were invalid: goes into the record with the next window. */
 void publisher_note_invalid(struct publisher *p, int64_t rows);

@@ -360,7 +360,7 @@ static bool holds_already(const struct ending *d, const struct hold *h)
 	return false;
 }
 
-static void ending_add(struct ending *d, struct claim *k, int64_t part)
+static void ending_add(struct ending *d, struct claim *k, int64_t part, const char *outcome)
 {
 	struct key mine = claim_key(d->fence, k);
 
@@ -373,13 +373,14 @@ static void ending_add(struct ending *d, struct claim *k, int64_t part)
 		d->claims = xrealloc(d->claims, d->cap * sizeof(*d->claims));
 		d->parts = xrealloc(d->parts, d->cap * sizeof(*d->parts));
 	}
+	k->outcome = outcome;
 	d->claims[d->n] = k;
 	d->parts[d->n++] = part;
 }
 
 void ending_complete(struct ending *d, struct claim *k)
 {
-	ending_add(d, k, 0);
+	ending_add(d, k, 0, "completed");
 	etcd_then_delete(&d->t, claim_key(d->fence, k).s, NULL);
 	etcd_then_delete(&d->t, key_payload(k->m.ulid).s, NULL);
 }
@@ -388,7 +389,7 @@ void ending_part(struct ending *d, struct claim *k, int64_t part)
 {
 	struct message m = k->m;
 
-	ending_add(d, k, part);
+	ending_add(d, k, part, "completed in part");
 	m.part = part;
 	queue_put_message(&d->t, claim_key(d->fence, k).s, &m);
 }
@@ -397,7 +398,7 @@ void ending_dead_letter(struct ending *d, struct claim *k, const char *reason)
 {
 	struct message m = k->m;
 
-	ending_add(d, k, 0);
+	ending_add(d, k, 0, "dead-lettered");
 	m.reason = (char *)reason;
 	etcd_then_delete(&d->t, claim_key(d->fence, k).s, NULL);
 	queue_put_message(&d->t, key_deadletter(k->m.ulid).s, &m);
@@ -407,7 +408,7 @@ void ending_give_back(struct ending *d, struct claim *k)
 {
 	struct message m = k->m;
 
-	ending_add(d, k, 0);
+	ending_add(d, k, 0, "given back");
 	m.attempt--;
 	etcd_then_delete(&d->t, claim_key(d->fence, k).s, NULL);
 	queue_put_message(&d->t, key_queue(k->m.ulid).s, &m);

@@ -115,6 +115,7 @@ struct claim {
 	bool origin_known;
 	int64_t no_value; /* readings of it that had none; said when it is opened */
 	const struct hold *hold;
+	const char *outcome; /* of the ending that it is in: "completed", … */
 	struct strbuf payload;
 };
 

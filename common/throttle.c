@@ -112,8 +112,10 @@ static void tell(enum state state, const struct figures *f)
 	static const char *const text[] = {"publishing at full rate again", "publishing slower",
 					   "publishing paused"};
 
-	log_write(
-		state == STATE_OPEN ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
+	static struct log_site site;
+
+	log_limited(
+		&site, state == STATE_OPEN ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
 		"%s: %lld messages (%lld MiB) wait in the queue, the oldest for %.1f s; %.0f %% of "
 		"etcd's space is in use%s",
 		text[state], (long long)f->depth, (long long)(f->bytes >> 20),

@@ -258,7 +258,7 @@ static void take_window(struct recording *r, struct window *w)
 	window_group(w, BATCH_SIZE, r->conf.segment_ns, &g);
 	for (size_t i = 0; i < g.n; i++)
 		if (take_message(r, w, &g, i, &e) < 0)
-			log_warn("rows left out: %s", e.text);
+			log_each(LOG_LEVEL_WARN, "rows left out: %s", e.text);
 	grouping_release(&g);
 	window_begin(w, w->end, w->end_line);
 }
@@ -276,7 +276,7 @@ static void take_sample(struct reading *x, const struct csv_record *rec, int k,
 			const struct sample *s, const struct err *e)
 {
 	if (k == ROW_INVALID) {
-		log_warn("%s", e->text);
+		log_each(LOG_LEVEL_WARN, "%s", e->text);
 		x->r->invalid++;
 	} else if (k == ROW_OK) {
 		window_add(&x->window, s, s->time, rec->end, rec->next_line);
@@ -308,7 +308,7 @@ static int take_event(struct reading *x, int event, const struct csv_record *rec
 	if (event == CSV_INVALID && !x->has_header)
 		return -EBADMSG;
 	if (event == CSV_INVALID) {
-		log_warn("%s", e->text);
+		log_each(LOG_LEVEL_WARN, "%s", e->text);
 		x->r->invalid++;
 	} else if (x->has_header) {
 		k = take_record(x, rec, e);

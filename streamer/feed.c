@@ -53,8 +53,8 @@ static void tell_columns(struct feed *f)
 	f->told = true;
 	strbuf_init(&list, COLUMNS_TOLD);
 	shape_left_out(shape, &list);
-	log_info("%s: a wide file, read by the map \"%s\"%s%s", f->conf->path, map->name,
-		 list.len ? "; left out, for they are neither known nor numbers: " : "",
+	log_each(LOG_LEVEL_INFO, "%s: a wide file, read by the map \"%s\"%s%s", f->conf->path,
+		 map->name, list.len ? "; left out, for they are neither known nor numbers: " : "",
 		 list.len ? list.s : "");
 	strbuf_release(&list);
 }

@@ -140,7 +140,7 @@ void feed_count_invalid(struct feed *f, const struct csv_record *rec, const stru
 	f->stats->invalid++;
 	f->invalid += !was_published(f, rec);
 	stats_add(STAT_CSV_READ_ERRORS, 1);
-	log_warn("%s", e->text);
+	log_each(LOG_LEVEL_WARN, "%s", e->text);
 	pass_over(f, rec);
 }
 

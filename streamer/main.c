@@ -161,9 +161,10 @@ static void run_source(struct streamer *s, struct source *x)
 
 	x->result = options_are_live(&s->options) ? run_live(s, &x->stats, &e) : run_feed(x, &e);
 	if (x->result && x->result != -ECANCELED)
-		log_error("%s", e.text[0] ? e.text : strerror(-x->result));
+		log_each(LOG_LEVEL_ERROR, "%s", e.text[0] ? e.text : strerror(-x->result));
 	else if (!x->result && x->stats.duplicate && !x->stats.published)
-		log_info("%s: nothing new: all %lld rows with a value were published before "
+		log_each(LOG_LEVEL_INFO,
+			 "%s: nothing new: all %lld rows with a value were published before "
 			 "(--again publishes them once more)",
 			 x->conf.path, (long long)x->stats.duplicate);
 	s->ended++;

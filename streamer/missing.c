@@ -37,7 +37,7 @@ void missing_tell(const struct missing *m, const char *source)
 	for (uint32_t i = 0; i < m->metrics.count; i++) {
 		const struct missing_metric *x = m->metrics.entries[i].value;
 
-		log_info("%s: %s: %llu without a value", source, m->metrics.entries[i].key,
-			 (unsigned long long)x->rows);
+		log_each(LOG_LEVEL_INFO, "%s: %s: %llu without a value", source,
+			 m->metrics.entries[i].key, (unsigned long long)x->rows);
 	}
 }

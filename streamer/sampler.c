@@ -170,13 +170,13 @@ static void register_events(struct gpu *g)
 	if (v->EventSetCreate(&g->events))
 		g->events = NULL;
 	else if (v->DeviceRegisterEvents(g->instances[0].device, NVML_EVENT_XID, g->events))
-		log_info("%s: XIDs are not to be had", g->what);
+		log_each(LOG_LEVEL_INFO, "%s: XIDs are not to be had", g->what);
 }
 
 static void lose(struct gpu *g, int result)
 {
 	if (!g->lost)
-		log_warn("%s is lost: %s; the others go on", g->what,
+		log_each(LOG_LEVEL_WARN, "%s is lost: %s; the others go on", g->what,
 			 nvml_error(&g->sampler->nvml, result));
 	g->lost = true;
 	stat_cell_set(g->up, 0);
@@ -197,7 +197,7 @@ static bool is_there(struct gpu *g)
 		return false;
 	}
 	if (g->lost) {
-		log_info("%s is back", g->what);
+		log_each(LOG_LEVEL_INFO, "%s is back", g->what);
 		register_events(g);
 	}
 	g->lost = false;
@@ -245,11 +245,12 @@ static void note_result(struct gpu *g, struct instance *x, size_t group, int res
 
 	if (is_unsupported(result)) {
 		x->without |= bit;
-		log_info("%s: %s: no %s: %s", g->what, x->uuid, name, why);
+		log_each(LOG_LEVEL_INFO, "%s: %s: no %s: %s", g->what, x->uuid, name, why);
 	} else if (result) {
 		stat_cell_add(stats_cell(STAT_NVML_ERRORS, g->number, name), 1);
 		if (!(x->failing & bit))
-			log_warn("%s: %s: %s cannot be read: %s", g->what, x->uuid, name, why);
+			log_each(LOG_LEVEL_WARN, "%s: %s: %s cannot be read: %s", g->what, x->uuid,
+				 name, why);
 	}
 	x->failing = result ? x->failing | bit : x->failing & ~bit;
 }

@@ -63,9 +63,9 @@ static void note(struct exporter *t, enum trouble which, bool is, const char *te
 	bool is_first = which == DOWN && !t->known;
 
 	if (is && (!t->has[which] || is_first))
-		log_warn("%s: %s", t->url.name, text);
+		log_each(LOG_LEVEL_WARN, "%s: %s", t->url.name, text);
 	else if (!is && (t->has[which] || is_first))
-		log_info("%s: %s", t->url.name, ended[which]);
+		log_each(LOG_LEVEL_INFO, "%s: %s", t->url.name, ended[which]);
 	t->has[which] = is;
 	if (which == DOWN)
 		t->known = true;
@@ -293,7 +293,8 @@ static void tell_figures(const struct exporter *t)
 	const struct scrape_figures *f = &t->figures;
 
 	if (t->started)
-		log_info("%s: %lld scrapes, of which %lld failed and %lld were skipped for want of "
+		log_each(LOG_LEVEL_INFO,
+			 "%s: %lld scrapes, of which %lld failed and %lld were skipped for want of "
 			 "room; %lld were missed; %lld samples were of no GPU",
 			 t->url.name, (long long)stat_cell_value(f->scrapes),
 			 (long long)stat_cell_value(f->failures),
