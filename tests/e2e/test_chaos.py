@@ -56,12 +56,16 @@ def test_a_crash_in_the_middle_of_merging_changes_no_row(programs, tmp_path):
     said, steps = [], {f"{name}.{where}" for name in ("merge", "seal") for where in ("send", "receive")}
     place = failpoints.Place(tmp_path, SEED)
     try:
-        wrong, hits = failpoints.explore(place, 800, lambda count: [1], said.append, steps=steps,
-                                         scenarios=[failpoints.collector_that_merges])
+        for _ in range(5):  # what is full when its time is over need not be sealed
+            wrong, hits = failpoints.explore(place, 800, lambda count: [1], said.append, steps=steps,
+                                             scenarios=[failpoints.collector_that_merges])
+            assert not wrong, "\n".join(said)
+            steps -= {name for name, n in hits.items() if n}
+            if not steps:
+                break
     finally:
         place.close()
-    assert not wrong, "\n".join(said)
-    assert {name for name, n in hits.items() if n} == steps, "\n".join(said)
+    assert not steps, "\n".join(said)
 
 
 # ---- the check of the check ----------------------------------------------------------------------
