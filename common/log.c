@@ -153,7 +153,7 @@ void log_limited(struct log_site *site, enum log_level level, const char *fmt, .
 	if (!log_enabled(level))
 		return;
 	log_tell_suppressed(false);
-	if (level != LOG_LEVEL_DEBUG && !(n = admit(site)))
+	if (!log_enabled(LOG_LEVEL_DEBUG) && !(n = admit(site)))
 		return;
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);

@@ -7,7 +7,8 @@
  *	… warn collector: message 01… of host h1 is … … (42 more like this suppressed)
  *
  * Lines that have a rule of their own (one for each invalid row, file, change of a target) go by
- * log_each, which suppresses none; so does all that is for debugging. */
+ * log_each, which suppresses none. With LOG_LEVEL=debug nothing is suppressed: who follows a trace
+ * id finds all of its lines. */
 #ifndef GPUTEL_LOG_H
 #define GPUTEL_LOG_H
 
@@ -36,7 +37,7 @@ struct log_site {
 	struct log_site *next; /* of those that have suppressed lines */
 };
 
-/* level may differ from call to call; LOG_LEVEL_DEBUG is not limited. */
+/* level may differ from call to call. */
 void log_limited(struct log_site *site, enum log_level level, const char *fmt, ...)
 	printf_like(3, 4);
 /* Tells of the calls that have suppressed lines and whose period is over, or of all. The thread of

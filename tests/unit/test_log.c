@@ -166,19 +166,20 @@ TEST(another_line_tells_of_a_call_that_has_gone_quiet)
 	CHECK(strstr(result(), " info fs: often … (1 more like this suppressed)\n"));
 }
 
-TEST(lines_of_their_own_rule_and_for_debugging_are_not_limited)
+TEST(lines_of_their_own_rule_are_not_limited_and_while_debugging_none_is)
 {
-	log_setup("fs", "x", LOG_LEVEL_DEBUG, LOG_FORMAT_TEXT);
+	log_setup("fs", "x", LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
+	capture();
+	for (int i = 0; i < 3 * LOG_LINES; i++)
+		log_each(LOG_LEVEL_WARN, "row");
+	CHECK_EQ_INT(count(result(), "row"), 3 * LOG_LINES);
+	log_adjust(LOG_LEVEL_DEBUG, LOG_FORMAT_TEXT);
 	capture();
 	for (int i = 0; i < 3 * LOG_LINES; i++) {
-		static struct log_site site;
-
-		log_each(LOG_LEVEL_WARN, "row");
 		log_debug("trace");
-		log_limited(&site, LOG_LEVEL_DEBUG, "request");
+		log_info("request");
 	}
 	const char *text = result();
-	CHECK_EQ_INT(count(text, "row"), 3 * LOG_LINES);
 	CHECK_EQ_INT(count(text, "trace"), 3 * LOG_LINES);
 	CHECK_EQ_INT(count(text, "request"), 3 * LOG_LINES);
 }
