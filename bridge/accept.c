@@ -11,6 +11,7 @@
 
 #include "answer.h"
 #include "head.h"
+#include "listen.h"
 #include "log.h"
 
 #define TICK_MS 500
@@ -378,6 +379,11 @@ int acceptor_start(struct acceptor **ret, const struct acceptor_conf *conf, stru
 	}
 	pthread_setname_np(a->thread, "accept");
 	return 0;
+}
+
+void acceptor_refuse(struct acceptor *a)
+{
+	listen_refuse(a->conf.listener);
 }
 
 void acceptor_close_listener(struct acceptor *a)

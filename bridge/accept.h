@@ -35,6 +35,8 @@ int acceptor_start(struct acceptor **ret, const struct acceptor_conf *conf,
 		   struct err *e) must_check;
 /* Another connection to look at, from any thread. Takes fd over. */
 void acceptor_offer(struct acceptor *a, int fd, const struct peer *p);
+/* Nobody new can connect; who is about to can (listen.h). Before the next: */
+void acceptor_refuse(struct acceptor *a);
 /* Takes in what has been connected until now, then nothing more; openers stay. */
 void acceptor_close_listener(struct acceptor *a);
 size_t acceptor_openers(struct acceptor *a);

@@ -1,5 +1,6 @@
 #include "listen.h"
 
+#include <linux/filter.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -65,4 +66,19 @@ size_t files_limit(void)
 	if (setrlimit(RLIMIT_NOFILE, &l) < 0)
 		getrlimit(RLIMIT_NOFILE, &l);
 	return (size_t)MIN(l.rlim_cur, (rlim_t)1 << 20);
+}
+
+/* Drops what asks for a connection, by its flags in the TCP header: byte 13, SYN 0x02. */
+void listen_refuse(int fd)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x02, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+	};
+	const struct sock_fprog filter = {.len = ARRAY_SIZE(code), .filter = code};
+
+	/* where it is not allowed, closing has to do */
+	(void)!setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter));
 }

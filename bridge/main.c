@@ -24,6 +24,7 @@
 #define POOL_THREADS   16
 #define FILES_RESERVED 128 /* etcd, epoll, pipes */
 #define POLL_MS        10
+#define HANDSHAKE_MS   100 /* what is connecting when nobody new may has so long to be accepted */
 #define LINGER_MS      500 /* idle connections are given so long to send what is under way */
 
 struct program {
@@ -276,6 +277,10 @@ static size_t opening(struct program *p)
  * comes meanwhile is still served. */
 static void drain(struct program *p)
 {
+	await_idle(p, connected);
+	acceptor_refuse(p->acceptor);
+	usleep((useconds_t)MIN(HANDSHAKE_MS, daemon_drain_left_ms()) * 1000);
+	await_idle(p, opening);
 	await_idle(p, connected);
 	acceptor_close_listener(p->acceptor);
 	conns_cut(p->gateway.conns, CONN_IDLE);
