@@ -176,18 +176,21 @@ def follow_prometheus(system, bridge, seconds):
     exporter = Exporter(counting(GPUS, "node-7"))
     system.collector()
     prometheus = Prometheus(system, exporter, bridge)
-    until = time.monotonic() + seconds
-    wait_until(lambda: exporter.requests > 8 and time.monotonic() > until, seconds + 30, "scrapes")
+    # It scrapes at once, and sends what it scrapes after it has looked through its log.
+    wait_until(lambda: "Done replaying WAL" in prometheus.process.log(), 150, "it sends")
+    since, until, before = time.time() * 1000 + 500, time.monotonic() + seconds, exporter.requests
+    wait_until(lambda: exporter.requests > before + 8 and time.monotonic() > until, seconds + 30, "scrapes")
     exporter.close()
 
     def same():
-        ours, theirs = rows_of(bridge, GPUS), prometheus.samples(bridge.session)
+        ours, theirs = ({key: {ms: v for ms, v in samples.items() if ms >= since} for key, samples in side.items()}
+                        for side in (rows_of(bridge, GPUS), prometheus.samples(bridge.session)))
         assert len(theirs) == GPUS * len(COUNTING)
         missing = sum(len(v) - len(ours.get(k, {})) for k, v in theirs.items())
         assert ours == theirs, f"{missing} samples differ"
         return ours
 
-    ours = wait_until(same, 60, "its samples are ours")
+    ours = wait_until(same, 150, "its samples are ours")
     prometheus.process.stop()
     assert "gputel_ingest_rows_total{outcome=\"skipped\"} 0\n" not in bridge.get("/metrics").text
     return sum(map(len, ours.values()))
