@@ -194,6 +194,7 @@ void answer_finish(struct answer *a, const struct request *q)
 		answer_header(a, "Cache-Control", "no-store");
 	}
 	answer_header(a, "X-Request-Id", "%s", q->id);
+	answer_header(a, "traceparent", "00-%s-%s-%02d", q->trace, q->span, q->sampled);
 	answer_header(a, "X-Content-Type-Options", "nosniff");
 	if (!answer_get_header(a, "Cache-Control"))
 		answer_header(a, "Cache-Control", "no-cache");

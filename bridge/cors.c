@@ -5,7 +5,7 @@
 
 #define EXPOSED                                                                                    \
 	"ETag, Link, Content-Location, Content-Range, Accept-Ranges, Location, Retry-After, "      \
-	"RateLimit, RateLimit-Policy, X-Gputel-Revision, X-Request-Id"
+	"RateLimit, RateLimit-Policy, X-Gputel-Revision, X-Request-Id, traceparent"
 
 struct origins {
 	pthread_rwlock_t lock;

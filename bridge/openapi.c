@@ -8,9 +8,21 @@
 
 static const char intro[] = "{\"openapi\":\"3.1.0\",\"info\":{\"title\":\"gputel\",\"version\":";
 
+/* What answer_finish puts into every answer. */
+#define HEADERS                                                                                    \
+	",\"headers\":{\"X-Request-Id\":{\"$ref\":\"#/components/headers/X-Request-Id\"},"         \
+	"\"traceparent\":{\"$ref\":\"#/components/headers/traceparent\"}}"
+
 static const char components[] =
-	"},\"components\":{\"securitySchemes\":{\"token\":{\"type\":\"http\",\"scheme\":\"bearer\"}"
-	"},\"responses\":{\"problem\":{\"description\":\"What was wrong (RFC 9457)\",\"content\":{"
+	"},\"components\":{\"headers\":{"
+	"\"X-Request-Id\":{\"description\":\"That of the request, or a new one\","
+	"\"schema\":{\"type\":\"string\"}},"
+	"\"traceparent\":{\"description\":\"The trace of the request's traceparent, or a new one, "
+	"and the span of this answer (https://www.w3.org/TR/trace-context/)\","
+	"\"schema\":{\"type\":\"string\"}}},"
+	"\"securitySchemes\":{\"token\":{\"type\":\"http\",\"scheme\":\"bearer\"}"
+	"},\"responses\":{\"problem\":{\"description\":\"What was wrong (RFC 9457)\"" HEADERS
+	",\"content\":{"
 	"\"application/problem+json\":{\"schema\":{\"$ref\":\"#/components/schemas/problem\"}}}}},"
 	"\"schemas\":{"
 	"\"problem\":{\"type\":\"object\",\"required\":[\"type\",\"title\",\"status\",\"detail\"],"
@@ -123,7 +135,8 @@ static void add_responses(struct strbuf *out, const struct route *r)
 {
 	const char *before = "";
 
-	strbuf_adds(out, ",\"responses\":{\"200\":{\"description\":\"OK\",\"content\":{");
+	strbuf_adds(out,
+		    ",\"responses\":{\"200\":{\"description\":\"OK\"" HEADERS ",\"content\":{");
 	for (const char *p = *r->types ? r->types : "*/*"; *p;) {
 		size_t n = strcspn(p, ",");
 

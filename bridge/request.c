@@ -1,6 +1,7 @@
 #include "request.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <strings.h>
 
 #include "digest.h"
@@ -70,30 +71,40 @@ static bool is_lower_hex(const char *s, size_t n)
 	return strspn(s, "0123456789abcdef") >= n;
 }
 
-/* 00-<32 hex>-<16 hex>-<2 hex>, https://www.w3.org/TR/trace-context/ */
+/* <2 hex>-<32 hex>-<16 hex>-<2 hex>; versions after 00 may add to it. */
+#define TRACEPARENT_LEN 55
+
 static bool is_traceparent(const char *s)
 {
-	return strlen(s) >= 55 && is_lower_hex(s, 2) && s[2] == '-' && is_lower_hex(s + 3, 32) &&
-	       s[35] == '-' && is_lower_hex(s + 36, 16) && s[52] == '-' &&
-	       is_lower_hex(s + 53, 2) && strncmp(s, "ff", 2) != 0 && strspn(s + 3, "0") < 32 &&
-	       strspn(s + 36, "0") < 16;
+	return strlen(s) >= TRACEPARENT_LEN && is_lower_hex(s, 2) && s[2] == '-' &&
+	       is_lower_hex(s + 3, 32) && s[35] == '-' && is_lower_hex(s + 36, 16) &&
+	       s[52] == '-' && is_lower_hex(s + 53, 2) && strncmp(s, "ff", 2) != 0 &&
+	       strspn(s + 3, "0") < 32 && strspn(s + 36, "0") < 16 &&
+	       (s[TRACEPARENT_LEN] == '\0' ||
+		(s[TRACEPARENT_LEN] == '-' && strncmp(s, "00", 2) != 0));
+}
+
+static void join_trace(struct request *q, const char *parent)
+{
+	bool joined = parent && is_traceparent(parent);
+
+	if (joined)
+		snprintf(q->trace, sizeof(q->trace), "%.32s", parent + 3);
+	else
+		random_hex(q->trace, 16);
+	random_hex(q->span, 8);
+	q->sampled = joined && strtoul(parent + 53, NULL, 16) & 1;
 }
 
 void request_identify(struct request *q)
 {
 	const char *id = request_header(q, "X-Request-Id");
-	const char *parent = request_header(q, "traceparent");
 
 	if (id && is_id(id))
 		strcpy(q->id, id);
 	else
 		random_hex(q->id, 8);
-	if (parent && is_traceparent(parent)) {
-		memcpy(q->trace, parent + 3, 32);
-		q->trace[32] = '\0';
-	} else {
-		random_hex(q->trace, 16);
-	}
+	join_trace(q, request_header(q, "traceparent"));
 }
 
 /* ---- percent-encoding ------------------------------------------------------------------------ */

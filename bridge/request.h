@@ -44,7 +44,10 @@ struct request {
 	bool charged;          /* the rate limit has counted it */
 	struct mono since;
 	char id[REQUEST_ID_MAX]; /* X-Request-Id, theirs or ours */
-	char trace[33];          /* of traceparent, or a new one */
+	/* https://www.w3.org/TR/trace-context/ */
+	char trace[33]; /* id of traceparent, or a new one */
+	char span[17];  /* id of this request in it */
+	bool sampled;   /* traceparent says that who asked records it */
 };
 
 void request_release(struct request *q);
@@ -53,7 +56,7 @@ void request_release(struct request *q);
 const char *request_header(const struct request *q, const char *name);
 const char *request_arg(const struct request *q, const char *name);
 
-/* Takes id and trace from the headers, or makes them. */
+/* Takes id and trace from the headers, or makes them; the span is always new. */
 void request_identify(struct request *q);
 
 /* Percent-decoding of one segment of a path or one name or value of a query, once. -EINVAL: a bad

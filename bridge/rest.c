@@ -403,9 +403,9 @@ static void log_request(const struct exchange *x, int64_t us)
 		return;
 	peer_format(&q->peer, peer);
 	log_limited(&sites[level], level,
-		    "request %s: trace %s: %s %s %.200s: %d in %lld us%s%.200s", q->id, q->trace,
-		    peer, q->route ? q->route->pattern : "-", q->path, x->sent, (long long)us,
-		    x->a.problem ? ": " : "", x->a.problem ? x->a.detail.text : "");
+		    "request %s: trace %s span %s: %s %s %.200s: %d in %lld us%s%.200s", q->id,
+		    q->trace, q->span, peer, q->route ? q->route->pattern : "-", q->path, x->sent,
+		    (long long)us, x->a.problem ? ": " : "", x->a.problem ? x->a.detail.text : "");
 }
 
 /* 0: the client went before an answer. */

@@ -353,7 +353,7 @@ def test_pages_of_configured_origins_may_read(reference):
     b = Bridge(reference.system, GATEWAY_CORS_ORIGINS=f"https://a.example, {ours}")
     answer = b.get("/api/v1/gpus", headers={"Origin": ours})
     assert answer.headers["Access-Control-Allow-Origin"] == ours and "Origin" in answer.headers["Vary"]
-    for name in ("ETag", "Link", "RateLimit", "X-Gputel-Revision"):
+    for name in ("ETag", "Link", "RateLimit", "X-Gputel-Revision", "traceparent"):
         assert name in answer.headers["Access-Control-Expose-Headers"]
     assert b.get("/nothing", headers={"Origin": ours}).headers["Access-Control-Allow-Origin"] == ours
     preflight = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
@@ -540,6 +540,8 @@ def test_openapi_describes_what_is_there(bridge):
             continue
         answer = bridge.get(target)
         assert answer.status_code == 200, path
+        assert set(operations["get"]["responses"]["200"]["headers"]) == {"X-Request-Id", "traceparent"} <= \
+            {h if h != "x-request-id" else "X-Request-Id" for h in answer.headers}, path
         assert types == ["*/*"] or answer.headers["Content-Type"].split(";")[0] in types, path
         if answer.headers["Content-Type"] == "application/json":
             schema = operations["get"]["responses"]["200"]["content"].get("application/json", {}).get("schema")

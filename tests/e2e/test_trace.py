@@ -41,6 +41,38 @@ def test_a_request_without_traceparent_has_a_trace_id_of_its_own(system):
     bridge.stop()
 
 
+def test_an_answer_tells_the_trace_of_its_request_and_a_span_of_its_own(system):
+    bridge = Bridge(system, LOG_LEVEL="debug")
+    spans = set()
+    for path, flags in (("/api/v1/queue", "01"), ("/healthz", "00"), ("/nothing", "ff"), ("/api/v1/fs/.meta/version", "02")):
+        answer = bridge.get(path, headers={"traceparent": f"00-{TRACE}-00f067aa0ba902b7-{flags}"})
+        version, trace, span, sampled = answer.headers["traceparent"].split("-")
+        assert (version, trace, sampled) == ("00", TRACE, f"0{int(flags, 16) & 1}"), path
+        assert re.fullmatch("[0-9a-f]{16}", span) and span != "00f067aa0ba902b7"
+        said = f"trace {TRACE} span {span}: "
+        wait_until(lambda s=said: s in bridge.process.log(), 5, said)
+        spans.add(span)
+    assert len(spans) == 4
+    newer = bridge.get("/healthz", headers={"traceparent": f"01-{TRACE}-00f067aa0ba902b7-01-more"})
+    assert newer.headers["traceparent"].startswith(f"00-{TRACE}-")
+    bridge.stop()
+
+
+def test_a_traceparent_that_is_none_begins_a_new_trace(system):
+    bridge = Bridge(system)
+    traces = set()
+    wrong = [None, "", TRACE, f"ff-{TRACE}-00f067aa0ba902b7-01", f"00-{TRACE.upper()}-00f067aa0ba902b7-01",
+             f"00-{'0' * 32}-00f067aa0ba902b7-01", f"00-{TRACE}-{'0' * 16}-01", f"00-{TRACE}-00f067aa0ba902b7-01-more",
+             f"00-{TRACE}-00f067aa0ba902b7-01x", f"01-{TRACE}-00f067aa0ba902b7-01x"]
+    for parent in wrong:
+        answer = bridge.get("/healthz", headers={} if parent is None else {"traceparent": parent})
+        trace, = re.fullmatch("00-([0-9a-f]{32})-[0-9a-f]{16}-00", answer.headers["traceparent"]).groups()
+        assert trace != TRACE, parent
+        traces.add(trace)
+    assert len(traces) == len(wrong)
+    bridge.stop()
+
+
 def test_rows_of_a_file_are_followed_to_the_store(system, tmp_path):
     file = write_csv(tmp_path / "some.csv", fleet(100, hosts=2))
     run = system.stream("--csv", file, LOG_LEVEL="debug")
