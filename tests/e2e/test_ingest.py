@@ -1,16 +1,22 @@
 """POST /api/v1/ingest: rows by HTTP, each enqueued once and told of as it is."""
+import asyncio
 import csv
 import gzip
 import io
 import json
+import sys
 import threading
+import urllib.parse
 import zlib
 
 import pytest
 
 from bridge import Bridge, is_problem
-from lib import wait_until
+from lib import ROOT, wait_until
 from rows import COLUMNS, fleet, row
+
+sys.path.insert(0, str(ROOT / "tests/chaos"))
+from proxy import Pass, Proxies  # noqa: E402
 
 PATH = "/api/v1/ingest"
 CSV, NDJSON, PROTOBUF = "text/csv", "application/x-ndjson", "application/x-protobuf"
@@ -264,25 +270,49 @@ def test_a_key_is_forgotten_after_its_time(system):
     b.stop()
 
 
+class SilentAfter(Pass):
+    """Lets so many transactions through to etcd, then nothing more."""
+
+    def __init__(self, transactions):
+        self.left = transactions
+
+    async def request(self, data):
+        if data.startswith(b"POST /v3/kv/txn"):
+            self.left -= 1
+        if self.left < 0:
+            await asyncio.Event().wait()
+
+
 @pytest.mark.parametrize("share", [0.1, 0.6])
 def test_a_bridge_that_is_killed_half_way_has_a_request_once(system, share):
     """A message for each of 400 hosts, a transaction for each, in the middle of which it is killed. The same request
     goes to another bridge, and again to a third."""
-    hosts = 400
-    queue = {**system.etcd.range_of(system.prefix + "/queue/telemetry/"), "count_only": True}
+    hosts, answers = 400, []
     body = as_csv(row(i % 7, i, host=f"h-{i % hosts:04d}") for i in range(2 * hosts))
-    doomed = Bridge(system, MQ_BATCH_SIZE=1)
-    pushing = threading.Thread(target=pytest.raises, args=(OSError, post, doomed, body), kwargs={"Idempotency_Key": "once"})
+    etcd = urllib.parse.urlsplit(system.etcd.client)
+    proxies = Proxies([(etcd.hostname, etcd.port)])
+    doomed = Bridge(system, MQ_BATCH_SIZE=1, ETCD_ENDPOINTS=proxies.client)
+    proxies.set(SilentAfter(share * hosts))
+
+    def push():
+        try:
+            answers.append(post(doomed, body, Idempotency_Key="once"))
+        except OSError as e:
+            answers.append(e)
+
+    pushing = threading.Thread(target=push)
     pushing.start()
-    wait_until(lambda: int(system.etcd.call("/v3/kv/range", **queue).get("count", 0)) > share * hosts, 20, "a part of it")
+    wait_until(lambda: proxies.mode.left < 0, 20, "a part of it")
     doomed.process.kill()
     pushing.join()
-    before = queued(system)
+    proxies.close()
+    assert isinstance(answers[0], OSError), f"answered before it was killed: {answers[0]}"
+    before = sum(m["rows"] for m in queued(system))
     second, third = Bridge(system), Bridge(system)
     answer = push_until(second, 200, body, Idempotency_Key="once")
     c = answer.json()
     assert c["rows"] == c["published"] + c["duplicate"] == 2 * hosts
-    assert c["duplicate"] == sum(m["rows"] for m in before) > 0
+    assert 0 < before <= c["duplicate"] < 2 * hosts, "what was on its way still came"
     again = post(third, body, Idempotency_Key="once")
     assert again.text == answer.text and again.headers["Idempotency-Replayed"] == "true"
     messages = queued(system)
