@@ -2,6 +2,7 @@
 import gzip
 import os
 import re
+import socket
 import urllib.parse
 from email.utils import formatdate, parsedate_to_datetime
 
@@ -139,6 +140,19 @@ def test_ranges_of_a_row_file(both):
         assert is_problem(answer, 416) and answer.headers["Content-Range"] == f"bytes */{n}", spec
     for spec in ("bytes=5-2", "bytes=a-b", "rows=1-2", "bytes=0-1,3-4", "bytes="):
         assert both.bridge.get(path, headers={"Range": spec}).status_code == 200, spec
+
+
+def test_after_a_304_the_connection_goes_on(both):
+    path = f"/api/v1/fs/{sorted(both.mount.gpus())[0]}/telemetry.csv"
+    etag = both.bridge.get(path).headers["ETag"]
+    with socket.create_connection(("127.0.0.1", both.bridge.port), timeout=20) as s:
+        for _ in range(3):
+            s.sendall(f"GET {path} HTTP/1.1\r\nHost: h\r\nIf-None-Match: {etag}\r\n\r\n".encode())
+        s.sendall(b"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        answers = b"".join(iter(lambda: s.recv(65536), b""))
+    assert [line.split()[1] for line in answers.split(b"\r\n") if line.startswith(b"HTTP/")] == [b"304"] * 3 + [b"200"]
+    heads = answers.split(b"\r\n\r\n")
+    assert all(head.startswith(b"HTTP/1.1 ") for head in heads[:4]), "nothing stands between them"
 
 
 def test_etags_and_dates_spare_the_bytes(both):
