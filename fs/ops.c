@@ -73,7 +73,8 @@ static void fs_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
 	fuse_reply_none(req);
 }
 
-static void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+/* touched: the kernel takes such an answer whenever it comes, so it may not keep it (inode.h). */
+static void reply_attr(fuse_req_t req, fuse_ino_t ino, bool touched)
 {
 	struct fs *fs = fs_of(req);
 	struct inode *i = known(req, ino);
@@ -93,7 +94,12 @@ static void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 		return;
 	}
 	entry_stat(&fs->owner, &a, &st);
-	fuse_reply_attr(req, &st, timeout);
+	fuse_reply_attr(req, &st, touched ? 0 : timeout);
+}
+
+static void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	reply_attr(req, ino, false);
 }
 
 static void fs_readlink(fuse_req_t req, fuse_ino_t ino)
@@ -327,7 +333,7 @@ static void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 		       struct fuse_file_info *fi)
 {
 	if (events_own(fs_of(req)->events, req))
-		fs_getattr(req, ino, fi);
+		reply_attr(req, ino, true);
 	else
 		fuse_reply_err(req, EROFS);
 }

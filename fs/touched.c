@@ -3,7 +3,8 @@
 /* Numbers of what is made up to be removed: above all of the tree's, which have 63 bits. */
 #define GHOST_INO (1ULL << 63)
 
-void reply_lookup(struct fs *fs, fuse_req_t req, struct inode *dir, const char *name)
+static void reply_entry(struct fs *fs, fuse_req_t req, struct inode *dir, const char *name,
+			bool touched)
 {
 	struct fuse_entry_param e;
 	struct inode *i;
@@ -15,10 +16,15 @@ void reply_lookup(struct fs *fs, fuse_req_t req, struct inode *dir, const char *
 		entry_error(req, r);
 		return;
 	}
-	entry_param(&fs->owner, i, &a, timeout, &e);
+	entry_param(&fs->owner, i, &a, touched ? 0 : timeout, &e);
 	if (fuse_reply_entry(req, &e) < 0)
 		inode_forget(fs->inodes, i->ino, 1);
 	inode_put(fs->inodes, i);
+}
+
+void reply_lookup(struct fs *fs, fuse_req_t req, struct inode *dir, const char *name)
+{
+	reply_entry(fs, req, dir, name, false);
 }
 
 static char *path_in(const struct inode *dir, const char *name)
@@ -81,7 +87,7 @@ void touched_change(struct fs *fs, fuse_req_t req, struct inode *dir, const char
 	if (!events_expect(fs->events, op, path))
 		fuse_reply_err(req, EROFS);
 	else if (op == TOUCH_MAKE_FILE || op == TOUCH_MAKE_DIR)
-		reply_lookup(fs, req, dir, name);
+		reply_entry(fs, req, dir, name, true);
 	else
 		fuse_reply_err(req, 0);
 	free(path);
