@@ -90,7 +90,7 @@ const struct conf_var conf_vars[] = {
 	VALUE("CIRCUIT_FAILURES", NUMBER, circuit_failures, "5", 0, 1000, ALL,
 	      HELP("failures in a row that open an endpoint's circuit breaker; 0: none do")),
 	VALUE("CIRCUIT_OPEN", DURATION, circuit_open, "5s", 10 * MS, HOUR, ALL,
-	      HELP("how long an open circuit breaker stays so")),
+	      HELP("how long an open circuit breaker stays so, unless etcd is seen to be back")),
 	VALUE("STREAMER_BATCH_SIZE", NUMBER, streamer_batch_size, "8192", 1, 8192, STREAMER,
 	      HELP("most rows in a message")),
 	VALUE("STREAMER_FLUSH_INTERVAL", DURATION, streamer_flush_interval, "200ms", 1 * MS, HOUR,

@@ -4,6 +4,10 @@
 #include <time.h>
 
 enum { WORDS_MAX = 200 /* shown of an answer that nobody understands */ };
+enum {
+	BACK_MS = 1000,
+	BACK_MS_MIN = 200 /* for the question whether etcd is back, in all and each */
+};
 enum { JSON_MAX = 8 << 20 /* ceiling of a request: ETCD_TXN_BYTES in base64, and fields */ };
 
 /* ---- life ----------------------------------------------------------------------------------- */
@@ -454,4 +458,62 @@ int etcd_call(struct etcd *c, const struct etcd_request *q, struct json **ret, s
 		*ret = TAKE_PTR(answer.doc);
 	etcd_answer_release(&answer);
 	return r;
+}
+
+/* ---- is it back? ---------------------------------------------------------------------------- */
+
+/* What Status of this endpoint says, whatever its circuit breaker; no request of anybody's waits.
+ */
+static int ask_status(struct etcd *c, int i, int timeout_ms, struct json **ret, struct err *e)
+{
+	struct etcd_request q = {.call = CALL_STATUS, .anonymous = true};
+	struct etcd_answer answer = {0};
+	struct call k = {
+		.client = c,
+		.request = &q,
+		.deadline = mono_in_ms(timeout_ms),
+		.answer = &answer,
+	};
+	int r;
+
+	strbuf_init(&answer.message, ETCD_REPLY_MAX);
+	strbuf_init(&k.json, JSON_MAX);
+	r = attempt(&k, i, true, e);
+	if (!r)
+		r = doc_of(&answer, etcd_methods[q.call].answer, e);
+	if (!r)
+		*ret = TAKE_PTR(answer.doc);
+	strbuf_release(&k.json);
+	etcd_answer_release(&answer);
+	return r;
+}
+
+/* A member without a leader lets requests wait until they time out. */
+static int check_serves(struct etcd *c, int i, int timeout_ms, struct err *e)
+{
+	struct json *doc = NULL;
+	int r = ask_status(c, i, timeout_ms, &doc, e);
+
+	if (!r && !json_str(json_get(doc, "leader")).len)
+		r = err_set(e, -ECONNREFUSED, "etcd %s has no leader", c->endpoints[i].url);
+	json_free(doc);
+	return r;
+}
+
+int etcd_check_back(struct etcd *c, struct err *e)
+{
+	int timeout_ms = MIN(MAX(BACK_MS / c->n_endpoints, BACK_MS_MIN), c->request_timeout_ms);
+	int r = 0;
+
+	if (etcd_is_up(c, NULL))
+		return 0;
+	for (int i = 0; i < c->n_endpoints; i++) {
+		r = check_serves(c, i, timeout_ms, e);
+		if (!r)
+			etcd_endpoint_done(c, i, 0);
+		if (!r || r == -ECANCELED)
+			return r;
+	}
+	/* What else it may have said, a request tells better. */
+	return r == -ECONNREFUSED || r == -ETIMEDOUT || r == -ECONNRESET ? r : 0;
 }

@@ -31,7 +31,8 @@
 #define ETCD_TOKEN_REFUSED (-EKEYEXPIRED)
 
 /* closed: requests pass. After circuit_failures in a row open: none does. After circuit_open_ms
- * half-open: one trial passes, and its outcome closes or opens it again. */
+ * half-open: one trial passes, and its outcome closes or opens it again. Any other sign that it
+ * serves, as a stream's answer or etcd_check_back, closes it too. */
 struct endpoint {
 	char *url; /* http://host:port */
 	int failures;
@@ -99,6 +100,12 @@ int etcd_token(struct etcd *c, const char *stale, struct mono deadline, char **r
 	       struct err *e) must_check;
 /* What a request to the gateway carries; token: "" or NULL for none. Returns how many. */
 size_t etcd_json_headers(const char *token, struct http_header headers[2]);
+
+/* While etcd is away: asks, within about a second, whether an endpoint has a leader again, and
+ * closes the circuit breaker of the first that has. 0 also while it is not away. By mirrors, every
+ * now and then; so a request that timed out while etcd started does not keep the others from it for
+ * all of CIRCUIT_OPEN, and none of a mirror hangs in an etcd that cannot answer yet. */
+int etcd_check_back(struct etcd *c, struct err *e) must_check;
 
 #define ETCD_CIRCUITS_OPEN "etcd: every endpoint failed lately; none is tried again yet"
 

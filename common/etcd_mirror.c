@@ -6,7 +6,7 @@
 
 #define IDLE_MS       200 /* how soon a quiet watch sees that it shall stop or list again */
 #define RETRY_BASE_MS 50
-#define RETRY_MAX_MS  1000
+#define RETRY_MAX_MS  500
 #define CREATE_MS     2000 /* within which every part is watched */
 #define DENIED        "permission denied"
 #define KEEP_BYTES    (1 << 20) /* larger buffers are given back when they are empty */
@@ -384,8 +384,10 @@ static void pause_after(struct etcd_mirror *m)
 
 static int step(struct etcd_mirror *m, struct err *e)
 {
-	int r = 0;
+	int r = etcd_check_back(m->client, e);
 
+	if (r)
+		return r;
 	if (atomic_exchange(&m->relist, false))
 		m->listed = false;
 	if (!m->listed)

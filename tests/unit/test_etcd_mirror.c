@@ -24,20 +24,27 @@ static struct etcd_server *shared(void)
 	return &server;
 }
 
-static struct etcd *client(const char *endpoint, const char *prefix)
+static struct etcd *client_with(const char *endpoint, const char *prefix, int circuit_failures)
 {
 	struct etcd_conf conf = {
 		.endpoints = endpoint,
 		.prefix = prefix,
 		.dial_timeout_ms = 2000,
-		.request_timeout_ms = 4000,
+		.request_timeout_ms = circuit_failures ? 300 : 4000,
 		.max_inflight = 4,
 		.native = NATIVE,
+		.circuit_failures = circuit_failures,
+		.circuit_open_ms = 3600 * 1000,
 	};
 	struct etcd *c = NULL;
 
 	CHECK_EQ_INT(etcd_open(&c, &conf, &e), 0);
 	return c;
+}
+
+static struct etcd *client(const char *endpoint, const char *prefix)
+{
+	return client_with(endpoint, prefix, 0);
 }
 
 /* ---- what a mirror told --------------------------------------------------------------------- */
@@ -415,6 +422,32 @@ TEST(a_quiet_mirror_notices_a_frozen_etcd_without_a_request_of_anyone)
 	CHECK_EQ_INT(copy.lists, 1);
 	etcd_mirror_stop(m);
 	CHECK(!copy.disordered);
+	copy_release(&copy);
+	etcd_close(c);
+	etcd_server_kill(&server);
+}
+
+TEST(a_mirror_closes_the_circuit_breaker_when_etcd_is_back_long_before_its_time)
+{
+	struct etcd_server server;
+	struct etcd_reply reply = {0};
+	struct etcd_mirror *m;
+	struct copy copy;
+	struct etcd *c;
+
+	etcd_server_start(&server, NULL);
+	c = client_with(server.endpoint, "/hour", 1);
+	m = mirror(&copy, c, "", "");
+	AWAIT(&copy, copy.up);
+	etcd_server_freeze(&server);
+	AWAIT(&copy, !copy.up);
+	CHECK(etcd_get(c, "/a", NULL, 0, 0, 0, &reply, &e) < 0);
+	CHECK_EQ_INT(etcd_get(c, "/a", NULL, 0, 0, 0, &reply, &e), -ECONNREFUSED);
+	etcd_server_thaw(&server);
+	AWAIT(&copy, copy.up);
+	CHECK_EQ_INT(etcd_get(c, "/a", NULL, 0, 0, 0, &reply, &e), 0);
+	etcd_reply_release(&reply);
+	etcd_mirror_stop(m);
 	copy_release(&copy);
 	etcd_close(c);
 	etcd_server_kill(&server);
