@@ -42,8 +42,9 @@ class Crash(Exception):
     """A program ended by a signal that nobody sent, or by a sanitizer."""
 
 
-def wait_until(condition, seconds=10, what="the condition"):
-    """Polls until condition() is true and returns its value. An OSError or a failed assert in it
+def wait_until(condition, seconds=30, what="the condition"):
+    """Polls until condition() is true and returns its value. The seconds are what it takes on no machine that works:
+    how fast it is, tests/bench says. An OSError or a failed assert in it
     counts as "not yet", and is shown as the cause when time is up. A program that has crashed
     meanwhile ends the waiting."""
     end = time.monotonic() + seconds * SLOW
@@ -361,11 +362,11 @@ class System:
             path.mkdir(exist_ok=True)
         mount = Mount(path, self.start("fs", "-f", *options, path, **env))
         self.mounts.append(mount)
-        wait_until(lambda: mounts_at(path) or not mount.process.running(), 10, "the mount appears")
+        wait_until(lambda: mounts_at(path) or not mount.process.running(), 30, "the mount appears")
         assert mount.process.running(), "gputel-fs ended:\n" + mount.process.log()
         mount.minors.update(mounts_at(path))
         if ready:
-            wait_until(lambda: ".meta" in mount.names(), 10, "the first list is in")
+            wait_until(lambda: ".meta" in mount.names(), 30, "the first list is in")
         return mount
 
     def keys(self, under=""):
@@ -401,4 +402,6 @@ class System:
         if self.etcd.process.running():
             self.etcd.delete(self.prefix)
         System.live.remove(self)
+        if any(process.faults() for process in self.processes):
+            raise Crash("\n".join(faults))
         assert not faults, "\n".join(faults)
