@@ -19,7 +19,7 @@ class Bridge:
         for _ in range(5):
             self.port = free_port()
             self.process = system.start("bridge", *args, GATEWAY_PORT=self.port, **env)
-            wait_until(lambda: self.listens() or not self.process.running(), 10, "the bridge listens")
+            wait_until(lambda: self.listens() or not self.process.running(), 30, "the bridge listens")
             if self.process.running() or "cannot listen" not in self.process.log():
                 break
         assert self.process.running(), "gputel-bridge ended:\n" + self.process.log()

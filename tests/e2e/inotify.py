@@ -54,7 +54,7 @@ class Watch:
         self.read()
         self.seen.clear()
 
-    def wait(self, kind, name="", seconds=10):
+    def wait(self, kind, name="", seconds=30):
         """Waits until there was such an event."""
         wait_until(lambda: (kind, name) in self.events(), seconds, f"{kind} {name}")
 

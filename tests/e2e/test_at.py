@@ -32,7 +32,7 @@ def mount(system):
         path = system.folder / f"rows-{len(system.processes)}.csv"
         before = int(mount.status()["rows"])
         system.stream("--csv", write_csv(path, rows), "--wait")
-        wait_until(lambda: int(mount.status()["rows"]) == before + len(rows), 10, "the mount shows them")
+        wait_until(lambda: int(mount.status()["rows"]) == before + len(rows), 30, "the mount shows them")
     mount = system.mount()
     mount.publish = publish
     return mount

@@ -34,7 +34,7 @@ def test_a_stat_is_never_of_an_older_value_than_the_read_before_it(system, feed)
     instant (fs/inode.h), so what seems wrong is looked at again."""
     feed.rows(1)
     mount = system.mount()
-    wait_until(lambda: mount.read(VALUE) == "0\n", 10, "the value")
+    wait_until(lambda: mount.read(VALUE) == "0\n", 30, "the value")
     stop, looks, wrong = threading.Event(), [], []
 
     def stat_of(ask, before):
@@ -100,7 +100,7 @@ def test_who_is_told_of_a_value_finds_its_size_and_time_by_stat_alone(system, fe
     """Nobody reads, which would make the kernel ask for attributes again."""
     feed.rows(1)
     mount = system.mount()
-    wait_until(lambda: (mount / VALUE).exists(), 10, "the value")
+    wait_until(lambda: (mount / VALUE).exists(), 30, "the value")
     watch = Watch(mount / VALUE)
     for _ in range(100):
         os.stat(mount / VALUE)
@@ -116,7 +116,7 @@ def test_stat_asks_the_daemon_only_once(system, feed):
     feed.rows(1)
     mount = system.mount()
     paths = [mount / VALUE, mount / "host-1/0/uuid", mount / "host-1/0/latest.csv", mount / "host-1/latest.csv"]
-    wait_until(lambda: all(p.exists() for p in paths), 10, "the files")
+    wait_until(lambda: all(p.exists() for p in paths), 30, "the files")
     subprocess.run(["stat", *paths], check=True, capture_output=True)
     mount.process.pause()
     try:

@@ -35,7 +35,7 @@ def publish(shop, name, status=0):
 
 def values(shop, gpu, n):
     """The values of a GPU's n rows in order."""
-    wait_until(lambda: len(history(shop.mount, gpu)) >= n, 10, f"{n} rows of {gpu}")
+    wait_until(lambda: len(history(shop.mount, gpu)) >= n, 30, f"{n} rows of {gpu}")
     return [r[2] for r in history(shop.mount, gpu)]
 
 
@@ -142,7 +142,7 @@ def test_hostile_names_become_encoded_names_in_their_place(shop):
         assert shop.mount.read(f"edge-names/0/metrics/{encode(metric)}") == value + "\n"
     assert {r[1] for r in history(shop.mount, "edge-names/0")} == set(metrics), "row files have the names as they are"
     assert shop.mount.read("edge-names/%2E.%2F1/metrics/DCGM_FI_DEV_GPU_UTIL") == "104\n"
-    wait_until(lambda: "%2E.%2F..%2Fetc" in shop.mount.names(), 10, "the host ../../etc")
+    wait_until(lambda: "%2E.%2F..%2Fetc" in shop.mount.names(), 30, "the host ../../etc")
     assert set(os.listdir(shop.mount.path)) >= {"edge-names", "%2E.%2F..%2Fetc"}
 
 

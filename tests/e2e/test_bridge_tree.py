@@ -183,7 +183,7 @@ def test_a_late_row_is_not_hidden_by_a_date(system, tmp_path):
     def store(name, *seconds):
         before = bridge.get(path).content
         system.stream("--csv", write_csv(tmp_path / name, [row(s, value=s) for s in seconds]), "--wait")
-        return wait_until(lambda: (a := bridge.get(path)).content != before and a, 10, "the rows")
+        return wait_until(lambda: (a := bridge.get(path)).content != before and a, 30, "the rows")
     date = None
     for name, seconds in (("first.csv", (1, 5)), ("later.csv", (6, 9)), ("late.csv", (7,)), ("same.csv", (9,)), ("last.csv", (12,))):
         before, date = date, store(name, *seconds).headers["Last-Modified"]

@@ -84,8 +84,8 @@ def lived(programs, tmp_path_factory):
         file = write_csv(folder / "a.csv", rows)
         system.stream("--csv", file)
         first = system.collector()
-        wait_until(lambda: system.keys("/telemetry/data/"), 10, "first rows")
-        wait_until(lambda: holds_claims(system, first), 10, "it holds claims")
+        wait_until(lambda: system.keys("/telemetry/data/"), 30, "first rows")
+        wait_until(lambda: holds_claims(system, first), 30, "it holds claims")
         first.kill()
         assert system.collector("--drain").wait(30) == 0
         last = system.collector()

@@ -63,7 +63,7 @@ def test_messages_whose_collector_died_with_them_in_hand_are_stored_by_the_next(
     collector = system.collector(COLLECTOR_BATCH_SIZE=4, **FAST)
     claims = wait_until(lambda: holds_claims(system, collector), 15, "it holds claims")
     collector.kill()
-    wait_until(lambda: not system.keys("/consumers/"), 10, "its lease has run out")
+    wait_until(lambda: not system.keys("/consumers/"), 30, "its lease has run out")
     left = {key.rpartition("_")[2] for key in system.keys("/processing/")}
     assert left == {key.rpartition("_")[2] for key in claims}
     assert left <= {key.rpartition("/")[2] for key in system.keys("/payload/")}, "what was claimed is still there"
@@ -143,13 +143,13 @@ def revision(etcd):
 def test_rows_cost_few_transactions_and_no_leases_of_their_own(own_system, tmp_path):
     rows = list(fleet(20_000, hosts=8))
     own_system.collector()
-    wait_until(lambda: own_system.keys("/consumers/"), 10, "the collector")
+    wait_until(lambda: own_system.keys("/consumers/"), 30, "the collector")
     before = revision(own_system.etcd)
     run = own_system.stream("--csv", write_csv(tmp_path / "a.csv", rows), "--wait")
     assert run.published == 20_000
     assert revision(own_system.etcd) - before < 3 * run.messages + 40
     assert len(own_system.etcd.call("/v3/lease/leases").get("leases", [])) <= 4
-    wait_until(lambda: not own_system.keys("/payload/"), 10, "all is stored")
+    wait_until(lambda: not own_system.keys("/payload/"), 30, "all is stored")
 
 
 # S6 (two readings with the same content are taken for a repeat), H2 (rows of one GPU and one second
@@ -197,7 +197,7 @@ def test_a_message_of_an_unknown_schema_is_dead_lettered_with_the_reason(system,
 def test_two_collectors_of_one_name_work_side_by_side(system, tmp_path):
     rows = list(fleet(6000, hosts=16))
     collectors = [system.collector(COLLECTOR_ID="twin") for _ in range(2)]
-    wait_until(lambda: len(system.keys("/consumers/")) == 2, 10, "two sessions")
+    wait_until(lambda: len(system.keys("/consumers/")) == 2, 30, "two sessions")
     assert system.stream("--csv", write_csv(tmp_path / "a.csv", rows), "--wait", **SMALL_MESSAGES).published == 6000
     assert all(c.running() and "lost" not in c.log() for c in collectors)
     writers = list(system.keys("/telemetry/writers/").values())

@@ -36,7 +36,7 @@ def test_programs_started_before_etcd_say_so_once_and_begin_when_it_comes(progra
         first = {p: len(complaints(p)) for p in (collector, mount.process, streamer)}
         etcd.start()
         assert streamer.wait() == 0
-        wait_until(lambda: mount.names() is not None, 10, "the first list")
+        wait_until(lambda: mount.names() is not None, 30, "the first list")
         wait_for_rows(mount, Expected(rows))
         assert {p.name: len(complaints(p)) for p in first if len(complaints(p)) > 2} == {}
         assert mount.status()["etcd"] == "up"
@@ -51,7 +51,7 @@ def test_etcd_gone_in_the_middle_of_a_load_loses_and_repeats_nothing(own_system,
     collector = own_system.collector(MQ_PROCESSING_TIMEOUT="3s")
     mount = own_system.mount()
     streamer = own_system.streamer("--csv", write_csv(tmp_path / "a.csv", rows), "--rate", "10000", "--wait")
-    wait_until(lambda: mount.gpus(), 10, "first rows")
+    wait_until(lambda: mount.gpus(), 30, "first rows")
     if how == "killed":
         etcd.kill()
     else:
@@ -76,7 +76,7 @@ def test_while_etcd_is_away_what_is_known_stays_readable(own_system, tmp_path):
     expected = Expected(rows)
     assert_tree(mount, expected)
     own_system.etcd.stop()
-    status = wait_until(lambda: mount.status() if mount.status()["etcd"] == "down" else None, 10, "etcd=down")
+    status = wait_until(lambda: mount.status() if mount.status()["etcd"] == "down" else None, 30, "etcd=down")
     nanoseconds(status["etcd_down_since"])  # an RFC 3339 time
     assert mount.gpus() == set(expected.history)
     for gpu, metrics in expected.latest.items():
@@ -85,11 +85,11 @@ def test_while_etcd_is_away_what_is_known_stays_readable(own_system, tmp_path):
         assert mount.read(f"{gpu}/uuid").startswith("GPU-")
     own_system.etcd.start()
     began = time.monotonic()
-    wait_until(lambda: mount.status()["etcd"] == "up", 2, "etcd=up")
+    wait_until(lambda: mount.status()["etcd"] == "up", 30, "etcd=up")
     print(f"up again {time.monotonic() - began:.2f} s after etcd")
     assert "etcd_down_since" not in mount.status()
     own_system.stream("--csv", write_csv(tmp_path / "b.csv", [row(0, 5, host="after")]), "--wait", seconds=60)
-    wait_until(lambda: mount.read("after/0/metrics/DCGM_FI_DEV_GPU_UTIL") == "5\n", 2, "what came after")
+    wait_until(lambda: mount.read("after/0/metrics/DCGM_FI_DEV_GPU_UTIL") == "5\n", 30, "what came after")
 
 
 def test_what_is_not_known_gives_eio_within_the_request_timeout(own_system, tmp_path):
@@ -109,10 +109,10 @@ def test_what_is_not_known_gives_eio_within_the_request_timeout(own_system, tmp_
             took = time.monotonic() - began
             assert error.value.errno == errno.EIO
             print(f"an answer after {took:.2f} s")
-            assert took < 1 + 0.5 * SLOW, "ETCD_REQUEST_TIMEOUT, and what a busy machine adds"
+            assert took < 4.5 * SLOW, "ETCD_REQUEST_TIMEOUT, and what a busy machine adds; by default it would be 5 s"
         own_system.etcd.start()
-        wait_until(lambda: os.pread(f.fileno(), 4096, size // 2), 2, "the rows, with etcd back")
-    wait_until(lambda: len(path.read_bytes()) == size, 2, "all of them")
+        wait_until(lambda: os.pread(f.fileno(), 4096, size // 2), 30, "the rows, with etcd back")
+    wait_until(lambda: len(path.read_bytes()) == size, 30, "all of them")
     assert_tree(mount, Expected(rows))
 
 
@@ -120,6 +120,6 @@ def test_daemons_can_be_stopped_while_etcd_is_away(own_system):
     collector = own_system.collector(SHUTDOWN_TIMEOUT="2s")
     mount = own_system.mount()
     own_system.etcd.stop()
-    wait_until(lambda: mount.status()["etcd"] == "down", 10, "etcd=down")
+    wait_until(lambda: mount.status()["etcd"] == "down", 30, "etcd=down")
     assert mount.unmount() == 0
     assert collector.stop(seconds=10) in (0, 1)

@@ -102,7 +102,7 @@ def test_what_goes_is_told_of_in_its_folder_and_to_itself(feed, system):
     root.wait("DELETE", "host-2")
     unseen.wait("DELETE", "0")
     unseen.wait("DELETE_SELF")
-    wait_until(lambda: mount.gpus() == {"host-1/1"}, 10, "one GPU is left")
+    wait_until(lambda: mount.gpus() == {"host-1/1"}, 30, "one GPU is left")
 
 
 def test_a_mount_made_without_rights_tells_too(feed, system, open_folder):  # noqa: F811
@@ -115,13 +115,13 @@ def test_a_mount_made_without_rights_tells_too(feed, system, open_folder):  # no
     out = system.folder / "events"
     fs = Process("fs-nobody", [*user, BIN / "gputel-fs", "-f", open_folder], system.base_env, system.folder)
     system.processes.append(fs)
-    wait_until(lambda: mounts_at(open_folder), 10, "the mount appears")
+    wait_until(lambda: mounts_at(open_folder), 30, "the mount appears")
     folders = [open_folder, open_folder / GPU / "metrics", open_folder / GPU / "history"]
     with open(out, "wb") as f:
         watcher = subprocess.Popen([*user, "inotifywait", "-m", "-q", "--format", "%e %f", "-e", "modify,create,delete",
                                     *folders], stdout=f)
     try:
-        wait_until(lambda: Path(f"/proc/{watcher.pid}/fdinfo/3").read_text().count("inotify wd") == 3, 10, "watches")
+        wait_until(lambda: Path(f"/proc/{watcher.pid}/fdinfo/3").read_text().count("inotify wd") == 3, 30, "watches")
         feed([row(1, 2), row(3601, 3, metric="B"), row(2, 1, host="host-2")])
         for event in ("MODIFY DCGM_FI_DEV_GPU_UTIL", "CREATE B", f"CREATE {segment_file(at(3601))}",
                       "CREATE,ISDIR host-2", f"MODIFY {segment_file(at(0))}"):
@@ -165,7 +165,7 @@ def watch_all(mount):
 
 def storming(mount):
     """All is watched, and events come."""
-    wait_until(mount.gpus, 10, "GPUs are there")
+    wait_until(mount.gpus, 30, "GPUs are there")
     watch = watch_all(mount)
     wait_until(lambda: len(watch.events()) > 100, 20, "events come")
     return watch
@@ -214,7 +214,7 @@ def test_a_daemon_killed_in_a_storm_of_events_leaves_nothing_hanging(storm):
         began = time.monotonic()
         mount.process.wait(5)
         crowd.end()
-        wait_until(lambda: state(toucher) in (None, "Z"), 5, "the toucher ends with its daemon")
+        wait_until(lambda: state(toucher) in (None, "Z"), 30, "the toucher ends with its daemon")
         mount = storm.mount(path=mount.path)
         slowest = max(slowest, time.monotonic() - began)
         watch.close()
@@ -233,7 +233,7 @@ def test_a_supervised_daemon_killed_in_a_storm_of_events_leaves_nothing_hanging(
         old = s.kill()
         os.listdir(s.mount / ".meta")
         slowest = max(slowest, time.monotonic() - began)
-        wait_until(lambda: [state(pid) for pid in (old, toucher) if state(pid) not in (None, "Z")] == [], 10, "both have ended")
+        wait_until(lambda: [state(pid) for pid in (old, toucher) if state(pid) not in (None, "Z")] == [], 30, "both have ended")
         watch.clear()
         wait_until(lambda: len(watch.events()) > 20, 20, "events come again")
     print(f"{KILLS} kills, the slowest answer after one took {slowest:.2f} s")
@@ -258,7 +258,7 @@ def test_a_toucher_that_is_killed_is_replaced(storm):
     watch = storming(mount)
     toucher, = touchers(mount.process.pid)
     os.kill(toucher, 9)
-    wait_until(lambda: touchers(mount.process.pid) not in ([], [toucher]), 10, "another one")
+    wait_until(lambda: touchers(mount.process.pid) not in ([], [toucher]), 30, "another one")
     watch.clear()
     wait_until(lambda: len(watch.events()) > 100, 20, "events come again")
     assert mount.unmount() == 0
@@ -342,7 +342,7 @@ def test_what_nobody_holds_is_not_touched_after_a_minute(feed, system):
     def touched(seconds, value):
         strace = subprocess.Popen(["strace", "-e", "trace=utimensat", "-o", trace, "-p", str(toucher)],
                                   stderr=subprocess.DEVNULL)
-        wait_until(lambda: trace.exists(), 10, "strace is there")
+        wait_until(lambda: trace.exists(), 30, "strace is there")
         time.sleep(0.3)
         feed([row(seconds, value, metric=m) for m in names])
         watch.wait("MODIFY")
@@ -370,7 +370,7 @@ def test_how_soon_watched_values_that_change_at_once_are_told_of(system, tmp_pat
         return [row(second, second * 1000 + m, metric=f"M{m:02d}", gpu=str(g)) for g in range(gpus) for m in range(metrics)]
     system.stream("--csv", write_csv(tmp_path / "0.csv", rows(0)), "--wait")
     mount = system.mount()
-    wait_until(lambda: len(mount.gpus()) == gpus, 10, "all GPUs")
+    wait_until(lambda: len(mount.gpus()) == gpus, 30, "all GPUs")
     watch = Watch(*(mount / f"host-1/{g}/metrics/M{m:02d}" for g in range(gpus) for m in range(metrics)))
     last = os.open(mount / f"host-1/{gpus - 1}/metrics/M{metrics - 1:02d}", os.O_RDONLY)
     delays = []

@@ -32,15 +32,15 @@ def test_by_pod_follows_the_newest_sample(system, tmp_path):
         system.stream("--csv", write_csv(tmp_path / name, rows), "--wait")
 
     publish("a.csv", [row(0, 1, pod="train-0", namespace="ml"), row(0, 1, gpu="1", pod="train-1", namespace="ml")])
-    wait_until(lambda: mount.names(".by-pod") == ["ml"], 10, "the namespace")
+    wait_until(lambda: mount.names(".by-pod") == ["ml"], 30, "the namespace")
     assert links(mount, ".by-pod/ml/train-0") == {"host-1:0": "../../../host-1/0"}
     publish("late.csv", [row(-60, 1, pod="older", namespace="ml")])
     publish("b.csv", [row(60, 2, pod="serve", namespace="web")])
-    wait_until(lambda: mount.names(".by-pod") == ["ml", "web"], 10, "the other namespace")
+    wait_until(lambda: mount.names(".by-pod") == ["ml", "web"], 30, "the other namespace")
     assert mount.names(".by-pod/ml") == ["train-1"], "neither the pod that left nor that of a late row"
     assert mount.read(f".by-pod/web/serve/host-1:0/metrics/{UTIL}") == "2\n"
     publish("c.csv", [row(120, 3)])
-    wait_until(lambda: mount.names(".by-pod") == ["ml"], 10, "the pod is gone with an idle sample")
+    wait_until(lambda: mount.names(".by-pod") == ["ml"], 30, "the pod is gone with an idle sample")
 
 
 def test_a_gpu_that_pods_share_is_in_all_of_them(system, tmp_path):
@@ -81,4 +81,4 @@ def test_attributes_tell_unit_revision_and_age(system, tmp_path):
     for path in (power, mount / "host-1/0", mount / "host-1/0/telemetry.csv"):
         first = int(os.getxattr(path, "user.gputel.age_ms"))
         assert 0 <= first < 60_000
-        wait_until(lambda: int(os.getxattr(path, "user.gputel.age_ms")) > first, 5, "time passes")
+        wait_until(lambda: int(os.getxattr(path, "user.gputel.age_ms")) > first, 30, "time passes")

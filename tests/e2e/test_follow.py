@@ -94,7 +94,7 @@ def live(system, tmp_path):
 def test_followers_see_each_row_once_and_whole(system, live, tmp_path, load):
     names = [n for n in FOLLOWERS if n != "busybox tail" or shutil.which("busybox")]
     followers = {name: FOLLOWERS[name](tmp_path, live / LOG) for name in names}
-    wait_until(lambda: all(f.values() == [0] for f in followers.values()), 10, "they follow")
+    wait_until(lambda: all(f.values() == [0] for f in followers.values()), 30, "they follow")
     n = 1500 if load != "bursts" else 20000
     rows = [row(i / 20, i) for i in range(1, n + 1)]  # all of one segment
     options = ("--rate", "200") if load != "bursts" else ()
@@ -117,7 +117,7 @@ def test_tail_by_name_goes_on_to_the_next_segments(system, tmp_path):
     system.stream("--csv", write_csv(tmp_path / "first.csv", [row(0, 0)]), "--wait")
     mount = system.mount()
     follower = Follower(tmp_path, "tail", "-s", "0.05", "--max-unchanged-stats=1", "-n", "+1", "-F", mount / LOG)
-    wait_until(lambda: follower.values() == [0], 10, "it follows")
+    wait_until(lambda: follower.values() == [0], 30, "it follows")
     done = [0]
     for minute in range(1, 6):
         rows = [row(60 * minute + s, 100 * minute + s) for s in range(40)]
@@ -137,7 +137,7 @@ def test_less_shows_what_comes(system, live, tmp_path):
     less = subprocess.Popen(["script", "-qfec", f"less +F {live / LOG}", str(out)], stdin=subprocess.PIPE,
                             stdout=subprocess.DEVNULL, env={**os.environ, "TERM": "xterm"})
     try:
-        wait_until(lambda: "UTIL,0" in out.read_text(errors="replace"), 10, "less shows the file")
+        wait_until(lambda: "UTIL,0" in out.read_text(errors="replace"), 30, "less shows the file")
         rows = [row(i, i) for i in range(1, 201)]
         system.stream("--csv", write_csv(tmp_path / "rows.csv", rows), "--rate", "200", "--wait",
                       STREAMER_FLUSH_INTERVAL="5ms")
@@ -161,12 +161,12 @@ def test_idle_followers_cost_no_reads(system, live, tmp_path):
     if not shutil.which("strace"):
         pytest.skip("strace is not here")
     followers = [Follower(tmp_path, "tail", "-s", "0.05", "-f", live / LOG) for _ in range(10)]
-    wait_until(lambda: all(len(f.values()) == 1 for f in followers), 10, "they follow")
+    wait_until(lambda: all(len(f.values()) == 1 for f in followers), 30, "they follow")
     time.sleep(0.5)
     trace = tmp_path / "trace"
     strace = subprocess.Popen(["strace", "-f", "-e", "trace=read,readv,splice", "-o", trace, "-p",
                                str(live.process.pid)], stderr=subprocess.DEVNULL)
-    wait_until(trace.exists, 10, "strace is there")
+    wait_until(trace.exists, 30, "strace is there")
     time.sleep(2)  # 400 polls of the followers
     strace.send_signal(signal.SIGINT)
     strace.wait(10)

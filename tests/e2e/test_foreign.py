@@ -39,7 +39,7 @@ def test_messages_of_a_deleted_record_are_stored_as_foreign_and_the_balance_hold
     assert status == 0 and "balance=exact" in out, out
     assert lines["foreign"]["stored"] == str(other.messages) and lines["messages"]["stored"] == str(mine.messages), out
     wait_for_rows(mount, Expected(ours + theirs))
-    wait_until(lambda: mount.status()["queue_depth"] == "0", 10, "the depth of an empty queue is 0")
+    wait_until(lambda: mount.status()["queue_depth"] == "0", 30, "the depth of an empty queue is 0")
     assert mount.status()["messages_foreign"] == str(other.messages)
 
 

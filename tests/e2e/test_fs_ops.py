@@ -280,7 +280,7 @@ def test_a_descriptor_open_on_a_dropped_segment_gets_estale(system):
         for one in (fd, untouched):
             assert error_of(lambda: os.pread(one, 10, 0)) == "ESTALE"
             assert error_of(lambda: os.pread(one, 10, len(data))) == "ESTALE"
-            wait_until(lambda: error_of(lambda: os.fstat(one)) == "ESTALE", 2, "its attributes are taken back")
+            wait_until(lambda: error_of(lambda: os.fstat(one)) == "ESTALE", 30, "its attributes are taken back")
         wait_until(lambda: mount.gpus() == set())
         assert not (mount / "host-1").exists()
     finally:
@@ -396,7 +396,7 @@ def test_a_stopped_daemon_does_not_hang_the_next_start(system, small):
     run = fs(system, small.path)
     small.process.resume()
     assert run.returncode == 1 and "does not answer" in run.stderr
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 30
 
 
 def test_a_second_signal_ends_at_once(small):

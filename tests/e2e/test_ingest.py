@@ -86,7 +86,7 @@ def test_csv_comes_out_as_it_went_in(system, bridge):
     values = ["87", "117.77", "67.351000", "7e-06", "-0"]
     taken(post(bridge, as_csv(row(i, v) for i, v in enumerate(values))), rows=5, published=5, messages=1)
     system.collector()
-    wait_until(lambda: len(stored(bridge)) == 5, 10, "the rows")
+    wait_until(lambda: len(stored(bridge)) == 5, 30, "the rows")
     text = bridge.get("/api/v1/gpus/0/telemetry", headers={"Accept": CSV}).text.splitlines()
     assert [line.split(",")[text[0].split(",").index("value")] for line in text[1:]] == values
 
@@ -96,7 +96,7 @@ def test_json_lines_keep_the_digits_of_numbers(system, bridge):
              as_json(row(2)).replace('"value": "1"', '"value": null')]
     taken(post(bridge, "\n".join(lines), NDJSON), rows=3, published=2, no_value=1)
     system.collector()
-    wait_until(lambda: len(stored(bridge)) == 2, 10, "the rows")
+    wait_until(lambda: len(stored(bridge)) == 2, 30, "the rows")
     text = bridge.get("/api/v1/gpus/0/telemetry", headers={"Accept": NDJSON}).text
     assert '"value":67.351000,' in text and '"value":7.50e-06,' in text
 
@@ -140,7 +140,7 @@ def test_what_waits_together_goes_together(system, bridge):
         taken(a, rows=1, published=1)
     assert sum(m["rows"] for m in queued(system)) == 100 and len(queued(system)) < 100
     system.collector()
-    wait_until(lambda: len(stored(bridge)) == 100, 10, "the rows")
+    wait_until(lambda: len(stored(bridge)) == 100, 30, "the rows")
     assert sorted(r["value"] for r in stored(bridge)) == list(range(100))
     slow.stop()
 

@@ -41,7 +41,7 @@ def test_every_row_is_there_once_and_in_order_after_kills_at_random_moments(own_
     assert last.published + last.duplicate == 100_000
     wait_for_rows(mount, Expected(rows))
     assert_tree(own_system.mount(), Expected(rows))
-    wait_until(lambda: not own_system.keys("/queue/telemetry/") and not own_system.keys("/processing/"), 10, "an empty queue")
+    wait_until(lambda: not own_system.keys("/queue/telemetry/") and not own_system.keys("/processing/"), 30, "an empty queue")
     assert not own_system.keys("/deadletter/") and not own_system.keys("/payload/")
 
 
@@ -51,7 +51,7 @@ def test_a_collector_that_was_held_up_past_its_lease_stores_nothing_twice(own_sy
     mount = own_system.mount()
     held = own_system.collector(**FAST)
     streamer = own_system.streamer("--csv", file, "--rate", "10000")
-    wait_until(lambda: mount.gpus(), 10, "first rows")
+    wait_until(lambda: mount.gpus(), 30, "first rows")
     held.pause()
     own_system.collector(**FAST)
     assert streamer.wait() == 0
@@ -62,17 +62,15 @@ def test_a_collector_that_was_held_up_past_its_lease_stores_nothing_twice(own_sy
 
 
 def test_a_stopped_collector_hands_over_at_once(own_system, tmp_path):
-    """SIGTERM gives back what was claimed: nobody waits for a lease (30 s here)."""
+    """SIGTERM gives back what was claimed: nobody waits for a lease (90 s here)."""
     rows = list(fleet(20_000, hosts=8))
     file = write_csv(tmp_path / "a.csv", rows)
-    first = own_system.collector()
+    first = own_system.collector(MQ_PROCESSING_TIMEOUT="90s")
     streamer = own_system.streamer("--csv", file, "--rate", "10000", "--wait")
-    wait_until(lambda: own_system.keys("/telemetry/data/"), 10, "first rows")
-    begin = time.monotonic()
-    own_system.collector()
+    wait_until(lambda: own_system.keys("/telemetry/data/"), 30, "first rows")
+    own_system.collector(MQ_PROCESSING_TIMEOUT="90s")
     assert first.stop() == 0
-    assert streamer.wait(20) == 0
-    assert time.monotonic() - begin < 20
+    assert streamer.wait(50) == 0
     assert_tree(own_system.mount(), Expected(rows))
 
 
@@ -82,7 +80,7 @@ def test_a_killed_streamers_next_run_goes_on_where_it_was(system, tmp_path):
     for _ in range(3):
         streamer = system.streamer("--csv", file, "--rate", "8000")
         before = len(system.keys("/payload/"))
-        wait_until(lambda: len(system.keys("/payload/")) > before, 10, "messages")
+        wait_until(lambda: len(system.keys("/payload/")) > before, 30, "messages")
         streamer.kill()
     run = system.stream("--csv", file)
     assert run.published + run.duplicate == 8000 and run.duplicate > 0
@@ -94,7 +92,7 @@ def test_a_second_signal_ends_at_once_and_loses_nothing(system, tmp_path):
     rows = list(fleet(5000))
     file = write_csv(tmp_path / "a.csv", rows)
     streamer = system.streamer("--csv", file, "--rate", "2000")
-    wait_until(lambda: system.keys("/payload/"), 10, "messages")
+    wait_until(lambda: system.keys("/payload/"), 30, "messages")
     streamer.send(signal.SIGTERM)
     streamer.send(signal.SIGTERM)
     assert streamer.wait(5) in (1, 3)

@@ -49,7 +49,7 @@ def daemons_at(path):
 
 
 def umount(path):
-    wait_until(lambda: subprocess.run(["umount", path], capture_output=True, check=False).returncode == 0, 5, "umount")
+    wait_until(lambda: subprocess.run(["umount", path], capture_output=True, check=False).returncode == 0, 30, "umount")
 
 
 def test_mounts_helper_mounts_and_umount_ends_the_daemon(system, folder, helper, tmp_path):
@@ -63,7 +63,7 @@ def test_mounts_helper_mounts_and_umount_ends_the_daemon(system, folder, helper,
     again = run(system, helper, source, folder)
     assert again.returncode == 32 and "mounted there already" in again.stderr
     umount(folder)
-    wait_until(lambda: not daemons_at(folder), 10, "the daemon ends")
+    wait_until(lambda: not daemons_at(folder), 30, "the daemon ends")
 
 
 def test_fstabs_options_may_name_a_configuration_and_the_supervisor(system, folder, helper, tmp_path):
@@ -76,7 +76,7 @@ def test_fstabs_options_may_name_a_configuration_and_the_supervisor(system, fold
     assert "etcd=up" in (folder / ".meta/status").read_text()
     assert source_of(folder) == "gputel"
     umount(folder)
-    wait_until(lambda: not daemons_at(folder), 10, "daemon and supervisor end")
+    wait_until(lambda: not daemons_at(folder), 30, "daemon and supervisor end")
 
 
 def test_mount_8_finds_the_helper(system, folder):
@@ -116,7 +116,7 @@ def test_ordinary_users_mount_and_unmount(system, folder, tmp_path):
     process = subprocess.Popen([program, "-f", folder], env=system.base_env, user=nobody.pw_uid, group=nobody.pw_gid,
                                extra_groups=[], stderr=log)
     try:
-        wait_until(lambda: mounts_at(folder) or process.poll() is not None, 10, "the mount")
+        wait_until(lambda: mounts_at(folder) or process.poll() is not None, 30, "the mount")
         assert process.poll() is None, (tmp_path / "log").read_text()
         seen = subprocess.run(["ls", folder / ".meta"], user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[],
                               capture_output=True, text=True, timeout=20, check=False)
@@ -125,7 +125,7 @@ def test_ordinary_users_mount_and_unmount(system, folder, tmp_path):
         def gone():
             return subprocess.run(["fusermount3", "-u", folder], user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[],
                                   capture_output=True, check=False).returncode == 0
-        wait_until(gone, 10, "fusermount3 -u")
+        wait_until(gone, 30, "fusermount3 -u")
         assert process.wait(20) == 0
     finally:
         if process.poll() is None:
@@ -136,11 +136,11 @@ def test_ordinary_users_mount_and_unmount(system, folder, tmp_path):
 @pytest.mark.parametrize("options", [(), ("--supervise",)])
 def test_a_dead_daemons_mount_point_is_mounted_again(system, folder, options):
     first = system.start("fs", "-f", folder)
-    wait_until(lambda: mounts_at(folder) and os.listdir(folder / ".meta"), 10, "the mount")
+    wait_until(lambda: mounts_at(folder) and os.listdir(folder / ".meta"), 30, "the mount")
     first.kill()
-    wait_until(lambda: not daemons_at(folder), 10, "its helpers end")
+    wait_until(lambda: not daemons_at(folder), 30, "its helpers end")
     second = system.start("fs", "-f", *options, folder)
-    wait_until(lambda: os.listdir(folder / ".meta"), 10, "the mount again")
+    wait_until(lambda: os.listdir(folder / ".meta"), 30, "the mount again")
     assert len(mounts_at(folder)) == 1
     assert second.stop(signal.SIGTERM) == 0
     assert not mounts_at(folder)

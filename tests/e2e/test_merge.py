@@ -117,7 +117,7 @@ def test_without_any_collector_leases_end_what_is_stored(own_system, tmp_path):
     assert mount.gpus()
     for lease in leases:  # as when their time has come
         system.etcd.call("/v3/lease/revoke", ID=lease)
-    wait_until(lambda: not mount.gpus(), 10, "the folders are gone")
+    wait_until(lambda: not mount.gpus(), 30, "the folders are gone")
     assert system.mount().gpus() == set()
     system.collector(RETENTION="1h", SEGMENT="1m")
     wait_until(lambda: not system.keys("/telemetry/gpus/"), 20, "their identities go too")

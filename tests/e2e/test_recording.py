@@ -50,7 +50,7 @@ def test_several_files_and_segments(system, tmp_path):
     mount = offline(system, *files, SEGMENT="10m")
     assert_tree(mount, Expected(rows, segment_s=600))
     stored = system.mount()
-    wait_until(lambda: diff(stored, mount) == "", 10, "the same")
+    wait_until(lambda: diff(stored, mount) == "", 30, "the same")
 
 
 def test_files_may_follow_one_another_and_hosts_be_chosen(system, tmp_path):

@@ -72,7 +72,7 @@ def test_series_of_gpus_become_rows_and_others_are_skipped(system, bridge):
     body += field(3, field(2, b"M") + field(4, b"help"))
     taken(write(bridge, body), rows=8, published=8, skipped=3)
     system.collector()
-    wait_until(lambda: len(stored(bridge)) == 8, 10, "the rows")
+    wait_until(lambda: len(stored(bridge)) == 8, 30, "the rows")
     rows = stored(bridge)
     assert [r["value"] for r in rows] == values
     assert '"value":-0,' in bridge.get("/api/v1/gpus/0/telemetry").text
@@ -87,7 +87,7 @@ def test_where_prometheus_stands_between_the_exported_labels_count(system, bridg
     del labels["Hostname"]
     taken(write(bridge, series(labels, [(1.0, 1700000000000)])), published=1)
     system.collector()
-    wait_until(lambda: stored(bridge), 10, "the row")
+    wait_until(lambda: stored(bridge), 30, "the row")
     assert (stored(bridge)[0]["pod"], stored(bridge)[0]["hostname"]) == ("job-1", "node-9")
 
 

@@ -147,7 +147,7 @@ def test_a_file_that_is_not_there_yet_is_waited_for(system, tmp_path):
     mount = system.mount()
     path = tmp_path / "later.csv"
     streamer = system.streamer("--csv", path, "--follow")
-    wait_until(lambda: "waiting for it" in streamer.log(), 10, "it says that it waits")
+    wait_until(lambda: "waiting for it" in streamer.log(), 30, "it says that it waits")
     write_csv(path, [row(0, 5, host="later")])
     wait_shown(mount, [row(0, 5, host="later")])
     assert streamer.stop() == 0

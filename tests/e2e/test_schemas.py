@@ -90,7 +90,7 @@ def test_the_example_with_etcdctl_enqueues_wide_records_and_values_keep_their_te
     assert mount.names("node-17/0/metrics") == ["DCGM_FI_DEV_GPU_UTIL", "DCGM_FI_DEV_POWER_USAGE"]
     assert mount.read("node-18/1/metrics/uuid") == "-0\n" and mount.read("node-18/1/metrics/T") == "7e-06\n"
     assert_balance(system, queued=0, stored=2, rows=4, no_value=2)
-    wait_until(lambda: mount.status()["queue_depth"] == "0", 10, "the depth of an empty queue is 0")
+    wait_until(lambda: mount.status()["queue_depth"] == "0", 30, "the depth of an empty queue is 0")
 
 
 def test_the_example_in_python_enqueues_rows_as_the_bridge_writes_them(system):
@@ -120,7 +120,7 @@ def test_records_of_several_hosts_are_stored_each_once_with_its_host(system, sch
         system.collector()
     mount = system.mount()
     wait_for_rows(mount, Expected(rows + single))
-    wait_until(lambda: not system.keys("/payload/"), 10, "nothing is left of them")
+    wait_until(lambda: not system.keys("/payload/"), 30, "nothing is left of them")
     assert_tree(mount, Expected(rows + single))
     assert_balance(system, stored=3 * 12 + 1, rows=4850, queued=0, processing=0, dead=0)
 
@@ -133,7 +133,7 @@ def test_a_message_of_more_hosts_than_a_transaction_holds_survives_the_death_of_
         # Part of it is in the queue when the collector dies.
         wait_until(lambda: len(system.keys("/payload/")) != 1, 20, "it is being split")
         collector.kill()
-        wait_until(lambda: not system.keys("/consumers/"), 10, "its lease has run out")
+        wait_until(lambda: not system.keys("/consumers/"), 30, "its lease has run out")
     drain(system)
     assert_tree(system.mount(), Expected(rows))
     assert_balance(system, stored=400, rows=2400, dead=0)

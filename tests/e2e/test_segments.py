@@ -31,9 +31,9 @@ def test_late_rows_go_to_the_end_of_their_own_segment(system, tmp_path):
         done += batch
         system.stream("--csv", write_csv(tmp_path / f"{i}.csv", batch), "--wait")
         expected = Expected(done, segment_s=60)
-        wait_until(lambda: mount.names("host-1/0/history") == sorted(expected.history["host-1/0"]), 10, "the segments")
+        wait_until(lambda: mount.names("host-1/0/history") == sorted(expected.history["host-1/0"]), 30, "the segments")
         wait_until(lambda: sum(mount.read(f"host-1/0/history/{f}").count("\n") - 1 for f in mount.names("host-1/0/history"))
-                   == len(done), 10, "the rows")
+                   == len(done), 30, "the rows")
         assert_tree(mount, expected)
     assert mount.read("host-1/0/metrics/DCGM_FI_DEV_GPU_UTIL") == "33\n", "of equal times the later position"
 
@@ -81,7 +81,7 @@ def test_rows_of_before_1990_and_of_any_segment_length_find_their_file(system, t
 
 def test_a_collector_with_another_segment_length_refuses_to_start(system):
     first = system.collector(SEGMENT="1m")
-    wait_until(lambda: system.keys("/telemetry/config"), 10, "the stored configuration")
+    wait_until(lambda: system.keys("/telemetry/config"), 30, "the stored configuration")
     second = system.collector(SEGMENT="5m")
     assert second.wait(15) in (1, 2)
     assert "SEGMENT" in second.log() and first.running()

@@ -70,7 +70,7 @@ def test_a_shape_comes_out_as_it_went_in(shop, tmp_path, name, packing):
     assert run.published + run.duplicate == n, run.log
     assert (run.no_value, run.invalid) == (counts.get("no_value", 0), counts.get("invalid", 0)), run.log
     for gpu, rows in expected.items():
-        wait_until(lambda: len(rows_of(shop.shown, gpu)) >= len(rows), 10, f"rows of {gpu}")
+        wait_until(lambda: len(rows_of(shop.shown, gpu)) >= len(rows), 30, f"rows of {gpu}")
         assert rows_of(shop.shown, gpu) == rows
 
 

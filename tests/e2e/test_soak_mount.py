@@ -141,7 +141,7 @@ def test_followers_see_each_row_once_over_segments_and_five_deaths(system):
     appends.work(*appends.args)
     s = Supervised(system)
     history = Path(s.mount / HISTORY)
-    wait_until(history.exists, 10, "rows")
+    wait_until(history.exists, 30, "rows")
     holds = Holds(history)
     checked = [appends, holds, Reopens(history), Maps(history)]
     for c in checked:
@@ -228,7 +228,7 @@ def test_what_changes_its_length_has_the_size_that_was_said(system, tmp_path):
             feed.write(",".join(r[c] for c in COLUMNS))
     put(0)
     mount = system.mount()
-    wait_until((mount / value).exists, 10, "the value")
+    wait_until((mount / value).exists, 30, "the value")
     readers = [Sized(mount / value, check_value), Sized(mount / value, check_value), Sized(mount / latest, check_latest),
                Sized(mount / ".meta/latest.csv", check_latest)]
     others = [Stats(mount / value, mount / latest, mount / ".meta/latest.csv"), Archives(mount / latest, tmp_path)]

@@ -79,9 +79,9 @@ def hanging(system, proxies, tmp_path):
         proxies.set(hold)
         looker = subprocess.Popen([sys.executable, "-c", LOOK, mount / LOG], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         lookers.append(looker)
-        wait_until(lambda: hold.held, 10, "a READ that is held up")
+        wait_until(lambda: hold.held, 30, "a READ that is held up")
         system.stream("--csv", write_csv(tmp_path / "b.csv", [row(1000, 1)]), "--wait")
-        wait_until(lambda: waits_in_kernel(pid), 10, "the daemon waits for that READ")
+        wait_until(lambda: waits_in_kernel(pid), 30, "the daemon waits for that READ")
         return looker
     yield hang
     for looker in lookers:
@@ -114,7 +114,7 @@ def test_a_successor_answers_what_the_daemon_waited_for(system, proxies, hanging
     daemon = s.daemon()
     looker = hanging(s.mount, daemon)
     os.kill(daemon, signal.SIGKILL)
-    wait_until(lambda: "hangs in the kernel" in s.supervisor.log(), 10, "the supervisor sees it")
+    wait_until(lambda: "hangs in the kernel" in s.supervisor.log(), 30, "the supervisor sees it")
     proxies.set(Pass())
     wait_until(lambda: not Path(f"/proc/{daemon}").exists(), 20, "the daemon has ended")
     assert looker.communicate(timeout=60) == (b"10\n", b""), "the page, late"

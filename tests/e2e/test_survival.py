@@ -32,7 +32,7 @@ class Supervised:
         self.supervisor = self.mount.process
 
     def daemon(self):
-        return wait_until(lambda: daemon_of(self.supervisor.pid), 10, "the daemon")
+        return wait_until(lambda: daemon_of(self.supervisor.pid), 30, "the daemon")
 
     def kill(self):
         """Kills the daemon; returns when another one serves."""
@@ -77,7 +77,7 @@ def feed(system):
 
 def umount(path):
     """As a user does it, who tries again when somebody looks at the mount just then."""
-    wait_until(lambda: subprocess.run(["umount", path], capture_output=True, check=False).returncode == 0, 5, "umount")
+    wait_until(lambda: subprocess.run(["umount", path], capture_output=True, check=False).returncode == 0, 30, "umount")
 
 
 def values(text):
@@ -116,7 +116,7 @@ class Reader(threading.Thread):
 def test_open_files_and_tail_go_on_over_five_deaths(system, feed, tmp_path):
     feed.rows(50)
     s = Supervised(system)
-    wait_until(lambda: (s.mount / LOG).exists(), 10, "the log")
+    wait_until(lambda: (s.mount / LOG).exists(), 30, "the log")
     reader = Reader(s.mount / LOG)
     reader.start()
     with open(tmp_path / "tail", "wb") as out:
@@ -141,7 +141,7 @@ def test_open_files_and_tail_go_on_over_five_deaths(system, feed, tmp_path):
 def test_values_that_are_read_while_the_daemon_dies_are_whole(system, feed):
     feed.rows(5)
     s = Supervised(system)
-    wait_until(lambda: s.mount.read(f"host-1/0/{UTIL}") == "4\n", 10, "the value")
+    wait_until(lambda: s.mount.read(f"host-1/0/{UTIL}") == "4\n", 30, "the value")
     stop = threading.Event()
     seen, errors = [], []
 
@@ -162,7 +162,7 @@ def test_values_that_are_read_while_the_daemon_dies_are_whole(system, feed):
         feed.rows(30)
         s.kill()
         before = len(seen)
-        wait_until(lambda: len(seen) > before + 20, 10, "readers go on")
+        wait_until(lambda: len(seen) > before + 20, 30, "readers go on")
     stop.set()
     for t in threads:
         t.join(20)
@@ -173,16 +173,16 @@ def test_values_that_are_read_while_the_daemon_dies_are_whole(system, feed):
 def test_names_and_sizes_are_those_of_now_after_a_death(system, feed):
     feed.rows(10)
     s = Supervised(system)
-    wait_until(lambda: s.mount.read(f"host-1/0/{UTIL}") == "9\n", 10, "the value")
+    wait_until(lambda: s.mount.read(f"host-1/0/{UTIL}") == "9\n", 30, "the value")
     subprocess.run(["find", s.mount.path, "-ls"], check=True, capture_output=True)  # the kernel knows all of it
     before = os.stat(s.mount / LOG)
     daemon = s.daemon()
     os.kill(daemon, signal.SIGSTOP)  # so that it tells the kernel nothing of this
     feed.rows(10)
     s.kill()
-    wait_until(lambda: os.stat(s.mount / LOG).st_size > before.st_size, 10, "the new size")
+    wait_until(lambda: os.stat(s.mount / LOG).st_size > before.st_size, 30, "the new size")
     assert os.stat(s.mount / LOG).st_ino == before.st_ino
-    wait_until(lambda: values(s.mount.read(LOG)) == list(range(20)), 10, "the rows")
+    wait_until(lambda: values(s.mount.read(LOG)) == list(range(20)), 30, "the rows")
     feed.rows(10)
     wait_until(lambda: os.stat(s.mount / LOG).st_size == len(s.mount.read(LOG)) and len(values(s.mount.read(LOG))) == 30,
                10, "pushed by the successor")
@@ -191,7 +191,7 @@ def test_names_and_sizes_are_those_of_now_after_a_death(system, feed):
 def test_inotify_goes_on_after_a_death(system, feed, tmp_path):
     feed.rows(3)
     s = Supervised(system)
-    wait_until(lambda: s.mount.read(f"host-1/0/{UTIL}") == "2\n", 10, "the value")
+    wait_until(lambda: s.mount.read(f"host-1/0/{UTIL}") == "2\n", 30, "the value")
     with open(tmp_path / "events", "wb") as out:
         watcher = subprocess.Popen(["inotifywait", "-qm", "-e", "modify", s.mount / f"host-1/0/{UTIL}"], stdout=out)
     count = 0
@@ -212,14 +212,14 @@ def test_readers_of_a_stream_go_on_after_a_death(system, feed, tmp_path):
     """Some wait in a read when the daemon dies, one comes back to it later."""
     feed.rows(10)
     s = Supervised(system)
-    wait_until(lambda: (s.mount / LOG).exists(), 10, "the log")
-    wait_until(lambda: len(values(s.mount.read(LOG))) == feed.n, 10, "all rows")
+    wait_until(lambda: (s.mount / LOG).exists(), 30, "the log")
+    wait_until(lambda: len(values(s.mount.read(LOG))) == feed.n, 30, "all rows")
     stream = s.mount / "host-1/0/stream"
     slow = os.open(stream, os.O_RDONLY | os.O_NONBLOCK)
     outs = [tmp_path / f"cat-{i}" for i in range(5)]
     cats = [subprocess.Popen(["cat", stream], stdout=open(out, "wb")) for out in outs]
     for cat in cats:
-        wait_until(lambda: os.readlink(f"/proc/{cat.pid}/fd/3") == str(stream), 10, "cat reads")
+        wait_until(lambda: os.readlink(f"/proc/{cat.pid}/fd/3") == str(stream), 30, "cat reads")
     first = feed.n
     for _ in range(4):
         feed.rows(100)
@@ -249,7 +249,7 @@ def test_who_polls_and_who_waits_for_a_revision_is_woken_after_a_death(system, f
     feed.rows(1)
     s = Supervised(system)
     value = s.mount / "host-1/0" / UTIL
-    wait_until(value.exists, 10, "the value")
+    wait_until(value.exists, 30, "the value")
     fd = os.open(value, os.O_RDONLY)
     assert os.pread(fd, 100, 0) == b"0\n"
     revision = int(s.mount.read(".meta/revision")) + 20
@@ -260,9 +260,9 @@ def test_who_polls_and_who_waits_for_a_revision_is_woken_after_a_death(system, f
     time.sleep(0.2)
     s.kill()
     feed.rows(1)
-    wait_until(lambda: woken == [[fd]], 10, "woken")
+    wait_until(lambda: woken == [[fd]], 30, "woken")
     poller.join()
-    wait_until(lambda: os.pread(fd, 100, 0) == b"1\n", 10, "the newest value")
+    wait_until(lambda: os.pread(fd, 100, 0) == b"1\n", 30, "the newest value")
     for _ in range(20):
         feed.rows(1)
         time.sleep(0.02)
@@ -280,7 +280,7 @@ def test_a_supervised_mount_ends_with_an_unmount_and_with_sigterm(system):
     s = Supervised(system)
     daemon = s.daemon()
     assert s.mount.unmount() == 0
-    wait_until(lambda: not os.path.exists(f"/proc/{daemon}"), 10, "the daemon has ended too")
+    wait_until(lambda: not os.path.exists(f"/proc/{daemon}"), 30, "the daemon has ended too")
 
 
 def test_a_supervised_mount_comes_back_in_the_background(system, tmp_path):
@@ -378,7 +378,7 @@ def test_a_service_manager_keeps_what_a_successor_needs(system, feed, manager):
     manager.await_told("READY")
     assert sorted(manager.kept) == ["connection", "saved"]
     mount = Mount(manager.folder, None)
-    wait_until(lambda: len(values(mount.read(LOG))) == 20, 10, "the rows")
+    wait_until(lambda: len(values(mount.read(LOG))) == 20, 30, "the rows")
     reader = Reader(mount / LOG)
     reader.start()
     for ready in (2, 3):
@@ -402,7 +402,7 @@ def test_a_memory_file_of_another_version_means_a_new_mount_that_says_so(system,
     manager.start()
     manager.await_told("READY")
     mount = Mount(manager.folder, None)
-    wait_until(lambda: len(values(mount.read(LOG))) == 5, 10, "the rows")
+    wait_until(lambda: len(values(mount.read(LOG))) == 5, 30, "the rows")
     before = mounts_at(manager.folder)
     fd = os.open(manager.folder / LOG, os.O_RDONLY)
     os.pwrite(manager.kept["saved"], b"\xff" * 16, 0)

@@ -50,7 +50,7 @@ def test_an_answer_tells_the_trace_of_its_request_and_a_span_of_its_own(system):
         assert (version, trace, sampled) == ("00", TRACE, f"0{int(flags, 16) & 1}"), path
         assert re.fullmatch("[0-9a-f]{16}", span) and span != "00f067aa0ba902b7"
         said = f"trace {TRACE} span {span}: "
-        wait_until(lambda s=said: s in bridge.process.log(), 5, said)
+        wait_until(lambda s=said: s in bridge.process.log(), 30, said)
         spans.add(span)
     assert len(spans) == 4
     newer = bridge.get("/healthz", headers={"traceparent": f"01-{TRACE}-00f067aa0ba902b7-01-more"})

@@ -46,5 +46,5 @@ def test_a_host_of_any_name_keeps_its_writer(system, tmp_path):
     more = [row(seconds=7200 + s, host=h, value=s) for s in range(4) for h in ("-", ".", "x", "=")]
     system.stream("--csv", write_csv(tmp_path / "b.csv", more), STREAMER_BATCH_SIZE=2)
     wait_for_rows(mount, Expected(rows + more))
-    wait_until(lambda: not system.keys("/processing/"), 10, "all is stored")
+    wait_until(lambda: not system.keys("/processing/"), 30, "all is stored")
     assert "session was lost" not in collector.log()
