@@ -325,7 +325,7 @@ static bool fits(const struct lane *l, const struct push *p)
 	if (!there)
 		return true;
 	return !there->once && !p->once && p->format->mixes && there->format == p->format &&
-	       l->window.text.len < WINDOW_ENOUGH && !window_full(&l->window);
+	       l->window.text.len < WINDOW_ENOUGH && !window_full(&l->window, WINDOW_ROWS);
 }
 
 /* False: it needs a window of its own. */

@@ -157,6 +157,16 @@ static void consider(struct choice *best, const struct choice *x, struct mono no
 		*best = *x;
 }
 
+/* Notes whom it is to be taken from, as is known now. */
+static void judge_taking(struct consumer *c, struct host *h)
+{
+	bool dead = h->writer && !group_is_writer(&c->group, h);
+
+	free(h->take_from);
+	h->take_from = dead ? xstrdup(h->writer) : NULL;
+	h->take_rev = h->writer_rev;
+}
+
 enum task consumer_next(struct consumer *c, unsigned worker, struct host **ret,
 			struct mono *ret_when)
 {
@@ -190,30 +200,28 @@ enum task consumer_next(struct consumer *c, unsigned worker, struct host **ret,
 		c->storing++;
 		c->solo = solo;
 	}
-	if (best.task == TASK_TAKE) {
-		free(chosen->take_from);
-		chosen->take_from = chosen->writer && !group_is_writer(&c->group, chosen)
-					    ? xstrdup(chosen->writer)
-					    : NULL;
-		chosen->take_rev = chosen->writer_rev;
-	}
+	if (best.task == TASK_TAKE)
+		judge_taking(c, chosen);
 	*ret = chosen;
 	*ret_when = when;
 	return best.task;
 }
 
-struct host *consumer_another(struct consumer *c, unsigned worker)
+struct host *consumer_another(struct consumer *c, unsigned worker, enum task task)
 {
 	struct mono now = mono_now();
 
 	roster_each (&c->hosts, i) {
 		struct host *h = roster_at(&c->hosts, i);
 
-		if (h->worker == worker && h->due.ns <= now.ns && task_of(c, h) == TASK_STORE &&
-		    !backlog_first_is_redelivery(h)) {
-			h->busy = true;
-			return h;
-		}
+		if (h->worker != worker || h->due.ns > now.ns || task_of(c, h) != task)
+			continue;
+		if (task == TASK_STORE && backlog_first_is_redelivery(h))
+			continue;
+		if (task == TASK_TAKE)
+			judge_taking(c, h);
+		h->busy = true;
+		return h;
 	}
 	return NULL;
 }

@@ -64,9 +64,9 @@ enum task { TASK_NONE, TASK_TAKE, TASK_STORE, TASK_RELEASE, TASK_SWEEP, TASK_MER
  * buried with it. */
 enum task consumer_next(struct consumer *c, unsigned worker, struct host **ret,
 			struct mono *ret_when);
-/* Under the lock: another host of this worker that is due for TASK_STORE, busy from now on; NULL:
- * none. So that one transaction serves several. */
-struct host *consumer_another(struct consumer *c, unsigned worker);
+/* Under the lock: another host of this worker that is due for the same (TASK_STORE, TASK_TAKE),
+ * busy from now on; NULL: none. So that one transaction serves several. */
+struct host *consumer_another(struct consumer *c, unsigned worker, enum task task);
 /* Under the lock: TASK_STORE is over, for all its hosts. */
 void consumer_stored(struct consumer *c);
 /* Under the lock: the host is free again. */

@@ -13,6 +13,7 @@ enum {
 	TXN_BYTES = 256 * 1024,  /* aim */
 	UNIT_BYTES = 160 * 1024, /* payload of one host stored together */
 	OPS_PER_PAIR = 3,
+	OPS_PER_CLAIM = 2,
 	SPLIT_MESSAGES = 40, /* put into the queue in one transaction, two puts each */
 	HELD_UP_MS = 5000,   /* until a message is tried again that may not be dead-lettered */
 	MERGE_LAG_MS = 2000,
@@ -30,7 +31,8 @@ struct share {
 struct turn {
 	struct worker *w;
 	struct ending ending;
-	struct tally tally; /* as it will be */
+	struct etcd_txn puts; /* chunks and identities of one host, until there is room for them */
+	struct tally tally;   /* as it will be */
 	struct host *touched[QUEUE_CLAIM_MAX];
 	size_t n_touched;
 	size_t chunks; /* about, and their rows */
@@ -205,10 +207,12 @@ static int prepare_pairs(struct turn *t, const struct host *h, struct intake *in
 			      2 * (to - from), ret, e);
 }
 
-static void store_pairs(struct turn *t, struct intake *in, size_t from, size_t to,
-			const struct lease *lease)
+/* Encodes the pairs, so that it is known what they take. */
+static void encode_pairs(struct turn *t, struct intake *in, size_t from, size_t to,
+			 const struct lease *lease)
 {
-	intake_store(in, &t->ending.t, from, to, lease);
+	etcd_txn_reset(&t->puts);
+	intake_store(in, &t->puts, from, to, lease);
 	t->chunks += to - from;
 }
 
@@ -229,7 +233,8 @@ static int store_parts(struct turn *t, struct host *h, struct intake *in, struct
 			break;
 		touch(t, h);
 		ending_part(&t->ending, k, k->m.part + 1);
-		store_pairs(t, in, from, from + WRITER_PAIRS_MAX, &lease);
+		encode_pairs(t, in, from, from + WRITER_PAIRS_MAX, &lease);
+		etcd_then_append(&t->ending.t, &t->puts);
 		r = turn_send(t, e);
 		from += WRITER_PAIRS_MAX;
 	}
@@ -237,16 +242,10 @@ static int store_parts(struct turn *t, struct host *h, struct intake *in, struct
 	return r;
 }
 
-/* Operations of a transaction that stores so many pairs and completes so many claims. */
-static size_t ops_of(size_t pairs, size_t claims)
-{
-	return OPS_PER_PAIR * pairs + 2 * claims + 1;
-}
-
 /* What fits one transaction: all pairs of the claims, or the last part of one. A host comes in it
  * once: an identity that changes twice cannot be put twice. */
 static int store_intake(struct turn *t, struct host *h, struct intake *in, struct claim *claims,
-			size_t n, size_t bytes, struct err *e)
+			size_t n, struct err *e)
 {
 	size_t from = 0, to = intake_pairs(in);
 	struct lease lease;
@@ -255,9 +254,11 @@ static int store_intake(struct turn *t, struct host *h, struct intake *in, struc
 	if (!r && (to > WRITER_PAIRS_MAX || claims[0].m.part))
 		r = store_parts(t, h, in, &claims[0], &from, e);
 	if (!r)
-		r = make_room(t, ops_of(to - from, n), bytes, e);
-	if (!r)
 		r = prepare_pairs(t, h, in, from, to, &lease, e);
+	if (r)
+		return r;
+	encode_pairs(t, in, from, to, &lease);
+	r = make_room(t, (size_t)t->puts.n_then + OPS_PER_CLAIM * n + 1, t->puts.bytes, e);
 	if (r)
 		return r;
 	touch(t, h);
@@ -266,8 +267,14 @@ static int store_intake(struct turn *t, struct host *h, struct intake *in, struc
 		count_stored(t, &claims[i]);
 		t->rows += claims[i].m.rows;
 	}
-	store_pairs(t, in, from, to, &lease);
+	etcd_then_append(&t->ending.t, &t->puts);
 	return 0;
+}
+
+/* At most so many operations store so many pairs and complete so many claims. */
+static size_t ops_of(size_t pairs, size_t claims)
+{
+	return OPS_PER_PAIR * pairs + OPS_PER_CLAIM * claims + 1;
 }
 
 /* As many of the claims as go together; *ret_n of them. x has their rows. -EBADMSG: they cannot
@@ -298,7 +305,7 @@ static int store_some(struct turn *t, struct host *h, struct claim *claims, stru
 		}
 	}
 	if (!r)
-		r = store_intake(t, h, in, claims, take, bytes, e);
+		r = store_intake(t, h, in, claims, take, e);
 	intake_free(in);
 	*ret_n = take;
 	return r;
@@ -461,7 +468,7 @@ static size_t gather(struct worker *w, struct host *first, struct claim *claims,
 		n += took;
 		if (alone || n >= max || bytes >= w->conf.buffer_bytes)
 			break;
-		h = consumer_another(c, w->index);
+		h = consumer_another(c, w->index, TASK_STORE);
 	}
 	consumer_unlock(c);
 	*ret_claims = n;
@@ -510,6 +517,15 @@ static void count_claimed(struct worker *w, const struct claim *claims, size_t n
 	stats_add(STAT_MESSAGES_CONSUMED, claimed);
 }
 
+static void learn_hosts(struct worker *w, const struct share *shares, size_t n)
+{
+	struct host *hosts[QUEUE_CLAIM_MAX];
+
+	for (size_t i = 0; i < n; i++)
+		hosts[i] = shares[i].host;
+	worker_states(w, hosts, n);
+}
+
 int store_turn(struct worker *w, struct host *first, struct err *e)
 {
 	struct claim *claims = xcalloc(QUEUE_CLAIM_MAX, sizeof(*claims));
@@ -521,12 +537,15 @@ int store_turn(struct worker *w, struct host *first, struct err *e)
 	int r;
 
 	ending_init(&t.ending, c->etcd, &c->fence);
+	etcd_txn_init(&t.puts, c->etcd, "puts");
 	r = n ? queue_claim(c->etcd, &c->fence, claims, n, e) : 0;
 	if (!r) {
 		count_claimed(w, claims, n);
 		trail_claimed(claims, n);
 	}
 	turn_begin(&t);
+	if (!r)
+		learn_hosts(w, shares, n_shares);
 	for (size_t i = 0; i < n_shares && !r; i++) {
 		r = store_share(&t, &shares[i], e);
 		if (r == -EUCLEAN)
@@ -535,6 +554,7 @@ int store_turn(struct worker *w, struct host *first, struct err *e)
 	if (!r)
 		r = turn_flush(&t, e);
 	ending_release(&t.ending);
+	etcd_txn_release(&t.puts);
 	for (size_t i = 0; i < n; i++) {
 		message_release(&claims[i].m);
 		strbuf_release(&claims[i].payload);

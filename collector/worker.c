@@ -25,6 +25,14 @@ void host_forget_state(struct host *h)
 	h->state = NULL;
 }
 
+/* It knows of no segment yet but those that rows come for: the sweep tells it. */
+static void sweep_soon(struct consumer *c, struct host *h)
+{
+	consumer_lock(c);
+	h->sweep.ns = MIN(h->sweep.ns, mono_in_ms(SWEEP_FIRST_MS).ns);
+	consumer_unlock(c);
+}
+
 int worker_state(struct worker *w, struct host *h, struct err *e)
 {
 	struct consumer *c = w->consumer;
@@ -36,13 +44,36 @@ int worker_state(struct worker *w, struct host *h, struct err *e)
 	}
 	r = writer_load(&h->state, c->etcd, &c->fence, &h->hold, w->conf.segment_ns,
 			keeping_lease_ns(w->conf.keeping), e);
-	if (r)
-		return r;
-	/* It knows of no segment yet but those that rows come for: the sweep tells it. */
-	consumer_lock(c);
-	h->sweep.ns = MIN(h->sweep.ns, mono_in_ms(SWEEP_FIRST_MS).ns);
-	consumer_unlock(c);
-	return 0;
+	if (!r)
+		sweep_soon(c, h);
+	return r;
+}
+
+void worker_states(struct worker *w, struct host *const *hosts, size_t n)
+{
+	struct consumer *c = w->consumer;
+	const struct hold *holds[WRITER_LOAD_MAX];
+	struct writer *states[WRITER_LOAD_MAX];
+	struct host *new[WRITER_LOAD_MAX];
+	size_t n_new = 0;
+	struct err e;
+	int r;
+
+	for (size_t i = 0; i < MIN(n, WRITER_LOAD_MAX); i++) {
+		if (hosts[i]->state)
+			continue;
+		new[n_new] = hosts[i];
+		holds[n_new++] = &hosts[i]->hold;
+	}
+	if (n_new < 2)
+		return;
+	r = writer_load_several(states, c->etcd, &c->fence, holds, n_new, w->conf.segment_ns,
+				keeping_lease_ns(w->conf.keeping), &e);
+	for (size_t i = 0; i < n_new && (!r || r == -EUCLEAN); i++) {
+		new[i]->state = states[i];
+		if (states[i])
+			sweep_soon(c, new[i]);
+	}
 }
 
 void worker_leave_host(struct worker *w, struct host *h)
@@ -67,24 +98,42 @@ static int64_t sweep_every_ms(const struct worker *w)
 	return age_ns ? MIN(MAX(ms, SWEEP_MIN_MS), SWEEP_MAX_MS) : SWEEP_MAX_MS;
 }
 
-static int take_turn(struct worker *w, struct host *h, struct err *e)
+/* Of the hosts that it is asked for, those that are to be had. */
+static void taken(struct consumer *c, struct host *h, const struct hold *hold)
 {
-	struct consumer *c = w->consumer;
-	struct hold hold;
-	int r = queue_take_host(c->etcd, &c->fence, h->enc, h->take_from, h->take_rev, &hold, e);
-
-	consumer_lock(c);
-	if (!r) {
+	if (hold->rev) {
 		h->mine = true;
 		h->empty = false;
-		h->hold = hold;
+		h->hold = *hold;
 		h->sweep = mono_in_ms(SWEEP_FIRST_MS);
 		h->merge.ns = INT64_MAX;
 		h->size_at = mono_in_ms(SIZED_FIRST_MS);
 	}
-	consumer_done(c, h, r ? RETRY_MS : 0);
+	consumer_done(c, h, hold->rev ? 0 : RETRY_MS);
+}
+
+static int take_turn(struct worker *w, struct host *first, struct err *e)
+{
+	struct taking list[QUEUE_TAKE_MAX];
+	struct host *hosts[QUEUE_TAKE_MAX];
+	struct consumer *c = w->consumer;
+	size_t n = 0;
+	int r;
+
+	consumer_lock(c);
+	for (struct host *h = first; h; h = consumer_another(c, w->index, TASK_TAKE)) {
+		hosts[n] = h;
+		list[n++] = (struct taking){h->enc, h->take_from, h->take_rev, {.rev = 0}};
+		if (n == QUEUE_TAKE_MAX)
+			break;
+	}
 	consumer_unlock(c);
-	return r == -EBUSY ? 0 : r;
+	r = queue_take_hosts(c->etcd, &c->fence, list, n, e);
+	consumer_lock(c);
+	for (size_t i = 0; i < n; i++)
+		taken(c, hosts[i], &list[i].hold);
+	consumer_unlock(c);
+	return r;
 }
 
 static int release_turn(struct worker *w, struct host *h, struct err *e)

@@ -36,6 +36,9 @@ void worker_join(struct worker *w);
 /* The host's stored data as its writer knows them (h->state); read where they are not known. Errors
  * as writer_load. */
 int worker_state(struct worker *w, struct host *h, struct err *e) must_check;
+/* The same of n hosts (at most WRITER_LOAD_MAX), in one read. Those that it cannot have are left to
+ * worker_state, which says why. */
+void worker_states(struct worker *w, struct host *const *hosts, size_t n);
 void host_forget_state(struct host *h);
 /* Under the consumer's lock, at the end of a turn: when the host is to be merged next, and what it
  * takes now. */

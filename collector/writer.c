@@ -95,48 +95,60 @@ static int load_identity(struct writer *w, const struct etcd_kv *kv, struct err 
 	return 0;
 }
 
-/* Then: nothing is stored of the host. Else, where session and writer hold, something is. */
-static void ask_identities(struct decision *d, struct etcd *c, const struct fence *f,
-			   const struct hold *h)
+/* What is stored of the host: how many chunks, and its identities. */
+static void ask_host(struct decision *d, const struct hold *h)
 {
 	struct key data = key_under(KEY_DATA, h->host), gpus = key_under(KEY_GPUS, h->host);
-	struct key end = key_prefix_end(gpus.s);
 
-	decision_begin(d, c, f, h);
-	etcd_if_range_mod_below(&d->t, data.s, key_prefix_end(data.s).s, 1);
-	etcd_then_get(&d->t, gpus.s, end.s);
-	etcd_else_get(&d->t, key_consumer(f->consumer).s, NULL);
-	etcd_else_get(&d->t, key_writer(h->host).s, NULL);
-	etcd_else_get(&d->t, gpus.s, end.s);
+	etcd_then_count(&d->t, data.s, key_prefix_end(data.s).s);
+	etcd_then_get(&d->t, gpus.s, key_prefix_end(gpus.s).s);
+}
+
+/* An empty writer and the answer to ask_host. */
+static int learn_host(struct writer *w, const struct etcd_range answer[2], struct err *e)
+{
+	int r = 0;
+
+	w->whole = !answer[0].count;
+	for (size_t i = 0; !r && i < answer[1].n; i++)
+		r = load_identity(w, &answer[1].kvs[i], e);
+	return r;
+}
+
+int writer_load_several(struct writer **ret, struct etcd *c, const struct fence *f,
+			const struct hold *const *holds, size_t n, int64_t segment_ns,
+			int64_t lease_ns, struct err *e)
+{
+	struct decision d;
+	int r;
+
+	decision_begin(&d, c, f, holds[0]);
+	for (size_t i = 0; i < n; i++) {
+		if (i)
+			etcd_if_mod(&d.t, key_writer(holds[i]->host).s, holds[i]->rev);
+		ask_host(&d, holds[i]);
+	}
+	r = decision_read(&d, e);
+	for (size_t i = 0; i < n && (!r || r == -EUCLEAN); i++) {
+		struct writer *w = xcalloc(1, sizeof(*w));
+
+		memcpy(w->host, holds[i]->host, sizeof(w->host));
+		w->segment_ns = segment_ns;
+		w->lease_ns = lease_ns;
+		ret[i] = w;
+		if (learn_host(w, d.reply.ranges + 2 * i, e)) {
+			r = -EUCLEAN;
+			writer_free(TAKE_PTR(ret[i]));
+		}
+	}
+	decision_end(&d);
+	return r;
 }
 
 int writer_load(struct writer **ret, struct etcd *c, const struct fence *f, const struct hold *h,
 		int64_t segment_ns, int64_t lease_ns, struct err *e)
 {
-	struct writer *w = xcalloc(1, sizeof(*w));
-	struct decision d;
-	size_t at = 0;
-	int r;
-
-	memcpy(w->host, h->host, sizeof(w->host));
-	w->segment_ns = segment_ns;
-	w->lease_ns = lease_ns;
-	ask_identities(&d, c, f, h);
-	r = etcd_txn_settle(&d.t, &d.reply, NULL, e);
-	w->whole = !r && d.reply.succeeded;
-	if (!r && !w->whole) {
-		r = writer_why_refused(&d.reply, f, h, e);
-		r = r == -EAGAIN ? 0 : r;
-		at = 2;
-	}
-	for (size_t i = 0; !r && i < d.reply.ranges[at].n; i++)
-		r = load_identity(w, &d.reply.ranges[at].kvs[i], e);
-	decision_end(&d);
-	if (r)
-		writer_free(w);
-	else
-		*ret = w;
-	return r;
+	return writer_load_several(ret, c, f, &h, 1, segment_ns, lease_ns, e);
 }
 
 struct gpu_state *writer_gpu(struct writer *w, const char *folder)

@@ -64,6 +64,12 @@ struct writer {
  * stored cannot be read; e says what. */
 int writer_load(struct writer **ret, struct etcd *c, const struct fence *f, const struct hold *h,
 		int64_t segment_ns, int64_t lease_ns, struct err *e) must_check;
+/* The same of 1 to WRITER_LOAD_MAX hosts in one transaction. -ESTALE: one of them is not ours any
+ * more, and none was read. -EUCLEAN: some cannot be read and are NULL in ret, e tells of one. */
+#define WRITER_LOAD_MAX 40
+int writer_load_several(struct writer **ret, struct etcd *c, const struct fence *f,
+			const struct hold *const *holds, size_t n, int64_t segment_ns,
+			int64_t lease_ns, struct err *e) must_check;
 void writer_free(struct writer *w); /* NULL is fine */
 
 /* id is taken over. */

@@ -146,6 +146,9 @@ void etcd_if_range_mod_below(struct etcd_txn *t, const char *key, const char *en
 void etcd_then_put(struct etcd_txn *t, const char *key, struct slice value, int64_t lease);
 void etcd_then_delete(struct etcd_txn *t, const char *key, const char *end); /* end NULL: one key */
 void etcd_then_get(struct etcd_txn *t, const char *key, const char *end);
+void etcd_then_count(struct etcd_txn *t, const char *key, const char *end); /* range.count alone */
+/* What from does where its compares hold; it has no compares and no Else. */
+void etcd_then_append(struct etcd_txn *t, const struct etcd_txn *from);
 void etcd_else_get(struct etcd_txn *t, const char *key, const char *end);
 
 int etcd_txn_send(struct etcd_txn *t, struct etcd_reply *ret, struct err *e) must_check;

@@ -103,33 +103,52 @@ void etcd_then_put(struct etcd_txn *t, const char *key, struct slice value, int6
 }
 
 static void add_op(struct etcd_txn *t, struct strbuf *list, unsigned branch, unsigned op,
-		   const char *key, const char *end)
+		   const char *key, const char *end, bool only_count)
 {
 	struct op at = op_begin(list, branch, op);
 
 	/* RANGE_KEY and RANGE_END are DELETE_KEY and DELETE_END too. */
 	etcd_put_key(list, t->client, RANGE_KEY, slice_str(key));
 	etcd_put_end(list, t->client, RANGE_END, end);
+	if (only_count)
+		proto_add_varint(list, RANGE_COUNT_ONLY, 1);
 	op_end(list, at);
 	count(t, key, end);
 }
 
 void etcd_then_delete(struct etcd_txn *t, const char *key, const char *end)
 {
-	add_op(t, &t->then, TXN_SUCCESS, OP_DELETE, key, end);
+	add_op(t, &t->then, TXN_SUCCESS, OP_DELETE, key, end, false);
 	t->n_then++;
 }
 
 void etcd_then_get(struct etcd_txn *t, const char *key, const char *end)
 {
-	add_op(t, &t->then, TXN_SUCCESS, OP_RANGE, key, end);
+	add_op(t, &t->then, TXN_SUCCESS, OP_RANGE, key, end, false);
 	t->n_then++;
 	t->n_gets++;
 }
 
+void etcd_then_count(struct etcd_txn *t, const char *key, const char *end)
+{
+	add_op(t, &t->then, TXN_SUCCESS, OP_RANGE, key, end, true);
+	t->n_then++;
+	t->n_gets++;
+}
+
+void etcd_then_append(struct etcd_txn *t, const struct etcd_txn *from)
+{
+	strbuf_add(&t->then, from->then.s, from->then.len);
+	if (from->then.err && !t->then.err)
+		t->then.err = from->then.err;
+	t->n_then += from->n_then;
+	t->n_gets += from->n_gets;
+	t->bytes += from->bytes;
+}
+
 void etcd_else_get(struct etcd_txn *t, const char *key, const char *end)
 {
-	add_op(t, &t->orelse, TXN_FAILURE, OP_RANGE, key, end);
+	add_op(t, &t->orelse, TXN_FAILURE, OP_RANGE, key, end, false);
 	t->n_else++;
 }
 

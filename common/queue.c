@@ -54,41 +54,93 @@ static void if_hold(struct etcd_txn *t, const struct hold *h)
 	etcd_if_mod(t, key_writer(h->host).s, h->rev);
 }
 
-int queue_take_host(struct etcd *c, const struct fence *f, const char *host, const char *old,
-		    int64_t old_rev, struct hold *ret, struct err *e)
+static void build_take(struct etcd_txn *t, const struct fence *f, const struct taking *list,
+		       size_t n)
 {
-	struct key writer = key_writer(host);
-	const struct etcd_kv *kv;
+	queue_if_session(t, f);
+	etcd_then_put(t, KEY_QUEUE_MARK, slice_str(f->consumer), 0);
+	etcd_else_get(t, key_consumer(f->consumer).s, NULL);
+	for (size_t i = 0; i < n; i++) {
+		struct key writer = key_writer(list[i].host);
+
+		etcd_if_mod(t, writer.s, list[i].old_rev);
+		if (list[i].old)
+			etcd_if_create(t, key_consumer(list[i].old).s, 0);
+		etcd_then_put(t, writer.s, slice_str(f->consumer), 0);
+		etcd_else_get(t, writer.s, NULL);
+	}
+}
+
+/* What the answer to build_take says. After a "false" those are ours that an earlier try of ours
+ * took. -EBUSY: not all are. */
+static int take_answer(struct taking *list, size_t n, const struct fence *f,
+		       const struct etcd_reply *reply, struct err *e)
+{
+	int r = 0;
+
+	if (!reply->succeeded && !queue_session_alive(reply, 0, f))
+		return err_set(e, -EOWNERDEAD, "the session %s is gone", f->consumer);
+	for (size_t i = 0; i < n; i++) {
+		const struct etcd_kv *kv = reply->succeeded ? NULL : queue_only(reply, 1 + i);
+
+		if (reply->succeeded)
+			list[i].hold.rev = reply->revision;
+		else if (kv && slice_eq(kv->value, slice_str(f->consumer)))
+			list[i].hold.rev = kv->mod_rev;
+		else
+			r = err_set(e, -EBUSY, "host %s has another writer", list[i].host);
+		if (list[i].hold.rev)
+			memcpy(list[i].hold.host, list[i].host, strlen(list[i].host) + 1);
+	}
+	return r;
+}
+
+static int take_together(struct etcd *c, const struct fence *f, struct taking *list, size_t n,
+			 struct err *e)
+{
 	struct etcd_reply reply;
 	struct etcd_txn t;
 	int r;
 
 	etcd_txn_init(&t, c, "take_host");
-	queue_if_session(&t, f);
-	etcd_if_mod(&t, writer.s, old_rev);
-	if (old)
-		etcd_if_create(&t, key_consumer(old).s, 0);
-	etcd_then_put(&t, writer.s, slice_str(f->consumer), 0);
-	etcd_then_put(&t, KEY_QUEUE_MARK, slice_str(f->consumer), 0);
-	etcd_else_get(&t, writer.s, NULL);
-	etcd_else_get(&t, key_consumer(f->consumer).s, NULL);
+	build_take(&t, f, list, n);
 	r = etcd_txn_settle(&t, &reply, NULL, e);
 	etcd_txn_release(&t);
 	if (r)
 		return r;
-	kv = queue_only(&reply, 0);
-	if (reply.succeeded)
-		ret->rev = reply.revision;
-	else if (!queue_session_alive(&reply, 1, f))
-		r = err_set(e, -EOWNERDEAD, "the session %s is gone", f->consumer);
-	else if (kv && slice_eq(kv->value, slice_str(f->consumer)))
-		ret->rev = kv->mod_rev; /* an earlier try of ours */
-	else
-		r = err_set(e, -EBUSY, "host %s has another writer", host);
-	if (!r)
-		memcpy(ret->host, host, strlen(host) + 1);
+	r = take_answer(list, n, f, &reply, e);
 	etcd_reply_release(&reply);
 	return r;
+}
+
+int queue_take_host(struct etcd *c, const struct fence *f, const char *host, const char *old,
+		    int64_t old_rev, struct hold *ret, struct err *e)
+{
+	struct taking one = {.host = host, .old = old, .old_rev = old_rev};
+	int r = take_together(c, f, &one, 1, e);
+
+	if (!r)
+		*ret = one.hold;
+	return r;
+}
+
+int queue_take_hosts(struct etcd *c, const struct fence *f, struct taking *list, size_t n,
+		     struct err *e)
+{
+	int r;
+
+	if (n > QUEUE_TAKE_MAX)
+		return err_set(e, -E2BIG, "more than %d hosts in one taking", QUEUE_TAKE_MAX);
+	for (size_t i = 0; i < n; i++)
+		list[i].hold.rev = 0;
+	r = take_together(c, f, list, n, e);
+	if (r == -EBUSY && n > 1) {
+		r = 0;
+		for (size_t i = 0; i < n && (!r || r == -EBUSY); i++)
+			if (!list[i].hold.rev)
+				r = take_together(c, f, &list[i], 1, e);
+	}
+	return r == -EBUSY ? 0 : r;
 }
 
 int queue_release_host(struct etcd *c, const struct fence *f, const struct hold *h, bool forget,

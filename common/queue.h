@@ -94,6 +94,19 @@ struct hold {
  * dead. -EOWNERDEAD: our session is gone. */
 int queue_take_host(struct etcd *c, const struct fence *f, const char *host, const char *old,
 		    int64_t old_rev, struct hold *ret, struct err *e) must_check;
+
+#define QUEUE_TAKE_MAX 40
+
+struct taking {
+	const char *host, *old; /* as above */
+	int64_t old_rev;
+	struct hold hold; /* rev 0: it was not to be had */
+};
+
+/* Takes all of them (at most QUEUE_TAKE_MAX) in one transaction or, where one of them is not to be
+ * had, each in one of its own. */
+int queue_take_hosts(struct etcd *c, const struct fence *f, struct taking *list, size_t n,
+		     struct err *e) must_check;
 /* Hands it over: the writer key stays, with no writer in it, or, where the host has nothing stored
  * (forget), goes. The caller has no claim of the host left. */
 int queue_release_host(struct etcd *c, const struct fence *f, const struct hold *h, bool forget,

@@ -7,7 +7,7 @@ enum { ROW_COST = 12 /* of a row without its value, in the estimate of a payload
 void window_init(struct window *w)
 {
 	*w = (struct window){0};
-	strbuf_init(&w->text, WINDOW_BYTES);
+	strbuf_init(&w->text, (size_t)WINDOW_ROWS_MAX * WINDOW_ROW_BYTES);
 }
 
 void window_release(struct window *w)
@@ -20,7 +20,7 @@ void window_release(struct window *w)
 void window_begin(struct window *w, int64_t offset, int64_t line)
 {
 	w->n = 0;
-	w->series = 0;
+	w->series = w->hosts = 0;
 	w->begins_pass = false;
 	strbuf_reset(&w->text);
 	w->offset = w->end = offset;
@@ -43,13 +43,14 @@ void window_add(struct window *w, const struct sample *s, struct stamp time, int
 	};
 	strbuf_add_slice(&w->text, s->value);
 	w->series = MAX(w->series, s->series->id + 1);
+	w->hosts = MAX(w->hosts, s->series->host_id + 1);
 	w->end = end;
 	w->end_line = end_line;
 }
 
-bool window_full(const struct window *w)
+bool window_full(const struct window *w, size_t rows)
 {
-	return w->n >= WINDOW_ROWS || w->end - w->offset >= WINDOW_BYTES;
+	return w->n >= rows || w->end - w->offset >= (int64_t)(rows * WINDOW_ROW_BYTES);
 }
 
 void window_truncate(struct window *w, size_t n)

@@ -13,8 +13,10 @@
 #include "row.h"
 
 #define WINDOW_ROWS        262144
-#define WINDOW_BYTES       (64 * 1024 * 1024) /* of the source */
-#define WINDOW_GROUP_BYTES (256 * 1024)       /* estimate of a payload before compression */
+#define WINDOW_ROWS_MAX    (4 * WINDOW_ROWS) /* where many hosts would get small messages */
+#define WINDOW_ROW_BYTES   256               /* of the source, on average */
+#define WINDOW_BYTES       ((size_t)WINDOW_ROWS * WINDOW_ROW_BYTES)
+#define WINDOW_GROUP_BYTES (256 * 1024) /* estimate of a payload before compression */
 #define WINDOW_PAIRS       32
 
 struct window_row {
@@ -32,6 +34,7 @@ struct window {
 	int64_t offset, line;  /* of the source where it begins */
 	int64_t end, end_line; /* and behind its last row */
 	uint32_t series;       /* ids in it are below this */
+	uint32_t hosts;        /* and so are those of its hosts */
 	bool begins_pass;      /* the first one of another pass over the source */
 };
 
@@ -59,7 +62,8 @@ void window_release(struct window *w);
 void window_begin(struct window *w, int64_t offset, int64_t line);
 void window_add(struct window *w, const struct sample *s, struct stamp time, int64_t end,
 		int64_t end_line);
-bool window_full(const struct window *w);
+/* At so many rows, or the bytes of the source that so many take. */
+bool window_full(const struct window *w, size_t rows);
 /* Drops the rows from the n-th on. */
 void window_truncate(struct window *w, size_t n);
 

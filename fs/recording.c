@@ -296,7 +296,7 @@ static int take_record(struct reading *x, const struct csv_record *rec, struct e
 	}
 	for (; k >= 0 && k != ROW_END; k = row_more(x->rows, rec, &s, e))
 		take_sample(x, rec, k, &s, e);
-	if (window_full(&x->window))
+	if (window_full(&x->window, WINDOW_ROWS))
 		take_window(x->r, &x->window);
 	return MIN(k, 0);
 }

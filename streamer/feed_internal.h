@@ -42,7 +42,8 @@ struct feed {
 	struct missing missing;
 	struct pace pace;
 	struct window *filling;
-	struct mono flush_at;       /* of the filling window, once it has a row */
+	struct mono begun_at;       /* of the filling window, once it has a row */
+	struct mono flush_at;       /* the same */
 	_Atomic int64_t invalid;    /* rows that the record does not tell of yet */
 	_Atomic int64_t stretch_ms; /* how often all hosts of a window may have a message */
 	unsigned since_clock;
@@ -64,6 +65,14 @@ struct feed {
 	int result; /* of publishing; the first failure stays */
 	struct err err;
 };
+
+enum { BULK_PER_S = 100 }; /* messages of a file that is read as fast as it goes */
+
+/* Nobody waits for a row of it, but for all of the file. */
+static inline bool feed_is_bulk(const struct feed *f)
+{
+	return f->is_file && !f->growing && f->conf->pace == PACE_NONE;
+}
 
 /* ---- feed_publish.c -------------------------------------------------------------------------- */
 

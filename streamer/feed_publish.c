@@ -4,10 +4,7 @@
 #include "log.h"
 #include "source.h"
 
-enum {
-	HOSTS_PER_S = 1000, /* messages that etcd takes from all streamers with ease */
-	BULK_PER_S = 100,   /* the same of a file that is read as fast as it goes */
-};
+enum { HOSTS_PER_S = 1000 }; /* messages that etcd takes from all streamers with ease */
 
 static int admit(int64_t rows, void *arg)
 {
@@ -77,8 +74,7 @@ static int ensure_publisher(struct feed *f, struct err *e)
  * for all of a file. */
 static void stretch(struct feed *f, size_t hosts)
 {
-	bool is_bulk = f->is_file && !f->growing && f->conf->pace == PACE_NONE;
-	int64_t per_s = is_bulk ? BULK_PER_S : HOSTS_PER_S;
+	int64_t per_s = feed_is_bulk(f) ? BULK_PER_S : HOSTS_PER_S;
 	int64_t ms = (int64_t)hosts * 1000 / per_s, before = f->stretch_ms;
 	bool is = ms > f->conf->flush_ms, was = before > f->conf->flush_ms;
 

@@ -42,6 +42,14 @@ static bool is_publishing(struct feed *f)
 	return is;
 }
 
+/* Of a file in bulk each host should fill a message. */
+static size_t most_rows(const struct feed *f)
+{
+	size_t rows = f->filling->hosts * (size_t)f->conf->publisher.batch_size;
+
+	return feed_is_bulk(f) ? MIN(MAX(rows, WINDOW_ROWS), WINDOW_ROWS_MAX) : WINDOW_ROWS;
+}
+
 /* An open window is read again exactly as it was; any other closes as DESIGN §4 says. */
 int feed_maybe_flush(struct feed *f, bool look)
 {
@@ -53,7 +61,8 @@ int feed_maybe_flush(struct feed *f, bool look)
 		f->open_end = 0;
 		return feed_hand_over(f);
 	}
-	if (window_full(w) || w->text.len + w->n * sizeof(*w->rows) >= f->conf->buffer_bytes / 2 ||
+	if (window_full(w, most_rows(f)) ||
+	    w->text.len + w->n * sizeof(*w->rows) >= f->conf->buffer_bytes / 2 ||
 	    (feed_flush_due(f, look) && (look || !is_publishing(f))))
 		return feed_hand_over(f);
 	return 0;
@@ -81,9 +90,20 @@ static int wait_turn(struct feed *f, const struct sample *s, bool between)
 	return r;
 }
 
+/* The first window of a file learns while it fills how many hosts there are; later ones know by
+ * stretch_ms. */
+static void await_hosts(struct feed *f)
+{
+	int64_t ns = (int64_t)f->filling->hosts * NS_PER_SEC / BULK_PER_S;
+
+	if (feed_is_bulk(f))
+		f->flush_at.ns = MAX(f->flush_at.ns, f->begun_at.ns + ns);
+}
+
 static int add_row(struct feed *f, const struct sample *s, const struct csv_record *rec)
 {
 	bool between = f->filling->end != rec->end;
+	uint32_t hosts = f->filling->hosts;
 	struct stamp time;
 	int r = f->conf->pace == PACE_NONE ? 0 : wait_turn(f, s, between);
 
@@ -94,10 +114,14 @@ static int add_row(struct feed *f, const struct sample *s, const struct csv_reco
 			"%s:%lld: the line was published before, as it stood then without its end; "
 			"it is published again as it is now",
 			f->conf->path, (long long)rec->line);
-	if (!f->filling->n)
+	if (!f->filling->n) {
+		f->begun_at = mono_now();
 		f->flush_at = mono_in_ms(MAX(f->conf->flush_ms, f->stretch_ms));
+	}
 	time = f->conf->time_now ? present(f, s->time.ns) : s->time;
 	window_add(f->filling, s, time, rec->end, rec->next_line);
+	if (f->filling->hosts != hosts)
+		await_hosts(f);
 	return 0;
 }
 

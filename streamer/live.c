@@ -91,7 +91,7 @@ static bool is_due(const struct live *l)
 {
 	const struct window *w = l->filling;
 
-	return w->n && (l->stop || l->forgetting || window_full(w) ||
+	return w->n && (l->stop || l->forgetting || window_full(w, WINDOW_ROWS) ||
 			size_of(w) >= l->conf.buffer_bytes / 2 || !mono_ms_until(l->flush_at));
 }
 

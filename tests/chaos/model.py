@@ -34,8 +34,10 @@ Without cost: a dead process's session ends, a process starts, a mirror catches 
 published and stored, or dead with a reason. So nothing is lost and nothing is stuck for ever.
 
 What keeps it small, and why it may: rows are numbers in the order of the source; one host (hosts share nothing
-but transactions); a read that a writer acts on compares the hold and is thus as good as made when it was needed;
-a list shows what is there now, because the compares pin what it showed. In "consume" messages appear by a step
+but transactions: one that takes, claims for or completes several hosts has the compares of all of them, so to one
+host's keys it does what a transaction of its own would, or nothing; a taking or claim that is refused for one of them
+is sent again host by host); a read that a writer acts on compares the hold and is thus as good as made when it was
+needed; a list shows what is there now, because the compares pin what it showed. In "consume" messages appear by a step
 that stands for the streamers: "publish" shows that they can do nothing else, and "whole" has both.
 """
 import gc

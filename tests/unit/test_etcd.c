@@ -224,6 +224,33 @@ TEST(compares_choose_the_branch_and_else_tells_why)
 	etcd_close(c);
 }
 
+TEST(what_was_built_apart_is_appended_and_keys_are_counted)
+{
+	struct etcd *c = client("/append");
+	struct etcd_reply reply = {0};
+	struct etcd_txn t, apart;
+
+	etcd_txn_init(&t, c, "test");
+	etcd_txn_init(&apart, c, "apart");
+	etcd_then_put(&apart, "/k/1", SLICE_LIT("one"), 0);
+	etcd_then_put(&apart, "/k/2", SLICE_LIT("two"), 0);
+	etcd_then_put(&t, "/k/3", SLICE_LIT("three"), 0);
+	etcd_then_append(&t, &apart);
+	etcd_then_count(&t, "/k/", "/k0");
+	etcd_then_get(&t, "/k/2", NULL);
+	CHECK_EQ_INT(t.n_then, 5);
+	CHECK(t.bytes > apart.bytes);
+	CHECK_EQ_INT(etcd_txn_send(&t, &reply, &e), 0);
+	CHECK_EQ_INT(reply.n_ranges, 2);
+	CHECK_EQ_INT(reply.ranges[0].count, 3);
+	CHECK_EQ_INT(reply.ranges[0].n, 0);
+	CHECK_EQ_SLICE(reply.ranges[1].kvs[0].value, SLICE_LIT("two"));
+	etcd_reply_release(&reply);
+	etcd_txn_release(&apart);
+	etcd_txn_release(&t);
+	etcd_close(c);
+}
+
 TEST(binary_values_survive)
 {
 	struct etcd *c = client("/bin");

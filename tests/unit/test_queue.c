@@ -377,6 +377,43 @@ TEST(a_dead_session_takes_nothing)
 	etcd_close(c);
 }
 
+TEST(several_hosts_are_taken_in_one_transaction)
+{
+	struct etcd *c = stage_open();
+	struct fence one = stage_enter(c, "one"), f = stage_enter(c, "two");
+	struct hold h = stage_take(c, &one, "b");
+	struct taking list[] = {{.host = "a"}, {.host = "b", .old = "one", .old_rev = h.rev}};
+
+	stage_die(c, "one");
+	CHECK_EQ_INT(queue_take_hosts(c, &f, list, 2, &e), 0);
+	CHECK(list[0].hold.rev > h.rev);
+	CHECK_EQ_INT(list[0].hold.rev, list[1].hold.rev);
+	CHECK_EQ_STR(list[1].hold.host, "b");
+	CHECK_EQ_STR(stage_read(c, key_writer("b").s), "two");
+	CHECK_EQ_INT(stage_mod_rev(c, key_writer("a").s), list[0].hold.rev);
+	CHECK_EQ_INT(stage_mod_rev(c, KEY_QUEUE_MARK), list[0].hold.rev);
+	etcd_close(c);
+}
+
+TEST(one_host_that_is_not_to_be_had_leaves_the_others_to_be_taken)
+{
+	struct etcd *c = stage_open();
+	struct fence one = stage_enter(c, "one"), two = stage_enter(c, "two");
+	struct hold h = stage_take(c, &one, "b"), mine = stage_take(c, &two, "c");
+	struct taking list[] = {{.host = "a"}, {.host = "b"}, {.host = "c"}, {.host = "d"}};
+
+	CHECK_EQ_INT(queue_take_hosts(c, &two, list, 4, &e), 0);
+	CHECK(list[0].hold.rev > mine.rev);
+	CHECK_EQ_INT(list[1].hold.rev, 0);
+	CHECK_EQ_INT(list[2].hold.rev, mine.rev);
+	CHECK(list[3].hold.rev > list[0].hold.rev);
+	CHECK_EQ_INT(stage_mod_rev(c, key_writer("b").s), h.rev);
+	stage_die(c, "two");
+	CHECK_EQ_INT(queue_take_hosts(c, &two, list, 2, &e), -EOWNERDEAD);
+	CHECK_EQ_INT(queue_take_hosts(c, &two, list, QUEUE_TAKE_MAX + 1, &e), -E2BIG);
+	etcd_close(c);
+}
+
 struct taker {
 	pthread_t thread;
 	struct etcd *c;

@@ -395,19 +395,25 @@ TEST(a_window_knows_where_it_lies_and_when_it_is_full)
 	window_init(&w);
 	window_begin(&w, 100, 7);
 	CHECK(w.offset == 100 && w.end == 100 && w.line == 7 && w.end_line == 7 && w.n == 0);
-	CHECK(!window_full(&w));
+	CHECK(!window_full(&w, WINDOW_ROWS));
 	window_add(&w, &x, x.time, 100 + WINDOW_BYTES - 1, 8);
-	CHECK(!window_full(&w));
+	CHECK(!window_full(&w, WINDOW_ROWS));
 	window_add(&w, &x, x.time, 100 + WINDOW_BYTES, 9);
-	CHECK(window_full(&w));
+	CHECK(window_full(&w, WINDOW_ROWS));
 	CHECK(w.end == 100 + WINDOW_BYTES && w.end_line == 9 && w.n == 2);
 	window_begin(&w, 500, 9);
-	CHECK(w.n == 0 && w.text.len == 0 && !window_full(&w));
+	CHECK(w.n == 0 && w.text.len == 0 && !window_full(&w, WINDOW_ROWS));
+	ref.host_id = 4;
+	window_add(&w, &x, x.time, 500, 9);
+	CHECK_EQ_INT(w.hosts, 5);
+	CHECK(!window_full(&w, 2) && window_full(&w, 1));
+	window_begin(&w, 500, 9);
+	CHECK_EQ_INT(w.hosts, 0);
 	for (int i = 0; i < WINDOW_ROWS - 1; i++)
 		window_add(&w, &x, x.time, 500 + i, 9);
-	CHECK(!window_full(&w));
+	CHECK(!window_full(&w, WINDOW_ROWS));
 	window_add(&w, &x, x.time, 500 + WINDOW_ROWS, 9);
-	CHECK(window_full(&w));
+	CHECK(window_full(&w, WINDOW_ROWS));
 	window_release(&w);
 }
 

@@ -515,6 +515,31 @@ TEST(a_damaged_store_is_told_and_not_written_over)
 	desk_free(d);
 }
 
+TEST(several_hosts_are_read_in_one_transaction)
+{
+	struct desk *d = desk_new();
+	struct hold other = stage_take(d->c, &d->f, "k"), bad = stage_take(d->c, &d->f, "l");
+	const struct hold *holds[] = {&d->h, &other, &bad};
+	struct writer *w[3] = {NULL};
+
+	CHECK_EQ_INT(STORE(d, {"0", "A", "", "u", DAY_1, "1"}), 0);
+	stage_put(d->c, key_gpu("l", "0").s, "junk");
+	CHECK_EQ_INT(writer_load_several(w, d->c, &d->f, holds, 3, HOUR, 0, &d->e), -EUCLEAN);
+	CHECK(strstr(d->e.text, "host l: ") == d->e.text);
+	CHECK(w[0] && w[1] && !w[2]);
+	CHECK_EQ_STR(w[0]->host, "h");
+	CHECK(writer_gpu(w[0], "0") && !w[0]->whole);
+	CHECK_EQ_STR(w[1]->host, "k");
+	CHECK(!writer_gpu(w[1], "0") && w[1]->whole);
+	writer_free(w[0]);
+	writer_free(w[1]);
+	stage_put(d->c, key_writer("k").s, "thief");
+	w[0] = NULL;
+	CHECK_EQ_INT(writer_load_several(w, d->c, &d->f, holds, 2, HOUR, 0, &d->e), -ESTALE);
+	CHECK(!w[0]);
+	desk_free(d);
+}
+
 /* ---- dropping -------------------------------------------------------------------------------- */
 
 TEST(a_dropped_segment_starts_anew)
