@@ -80,7 +80,7 @@ $(call stamp,$(SOURCES),$(ALL_OBJ))
 $(call stamp,$(B)/version,$(VERSION))
 endif
 
-$(B)/fs/%.o: EXTRA = $(call pkg,--cflags fuse3)
+$(B)/fs/%.o $(B)/tests/bench/floor.o: EXTRA = $(call pkg,--cflags fuse3)
 $(B)/common/conf.o: EXTRA = -DGPUTEL_VERSION='"$(VERSION)"'
 $(B)/common/conf.o: $(B)/version
 
@@ -177,7 +177,7 @@ PROBE   := $(B)/tests/bench/probe
 
 $(BENCHES): %: %.o $(B)/test.a
 	@echo "  LD      $@"
-	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) $(if $(filter %/floor,$@),$(FS_LIBS))
 
 # What the chunk format takes and costs on a CSV file.
 CSV ?= data/telemetry.csv
@@ -226,8 +226,8 @@ bench: all $(BENCHES)
 	@FULL=$(FULL) GPUTEL_BIN=$(abspath $(BIN)) BENCH_PROBE=$(abspath $(PROBE)) tests/bench/run
 
 # What files cost beside other file systems, and how soon the mount shows and tells what is committed.
-bench-fs: all $(B)/tests/bench/fileops
-	@GPUTEL_BIN=$(abspath $(BIN)) BENCH_FILEOPS=$(abspath $(B))/tests/bench/fileops tests/bench/run-fs
+bench-fs: all $(B)/tests/bench/fileops $(B)/tests/bench/floor
+	@GPUTEL_BIN=$(abspath $(BIN)) BENCH_TOOLS=$(abspath $(B))/tests/bench tests/bench/run-fs
 
 # ---- running -----------------------------------------------------------------------------------
 
