@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PAUSE_MIN_MS  50
+#define PAUSE_MIN_MS  10 /* whoever reads waits as long */
 #define PAUSE_MAX_MS  5000
 #define WELL_MS       10000 /* having lived so long since it was ready, it begins anew */
 #define ADOPTIONS_MAX 3     /* it died so often before it was ready: the descriptors are given up */
