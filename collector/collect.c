@@ -297,7 +297,7 @@ static int run_session(struct collect *k, struct err *e)
 			       "shutdown: etcd did not take all within SHUTDOWN_TIMEOUT; "
 			       "what %u workers have claimed is given back by recovery",
 			       left);
-	return k->drain && !drained ? err_set(e, -EINTR, "stopped before all was drained") : 0;
+	return k->drain && !drained ? -ECANCELED : 0;
 }
 
 int collect(struct collect *k, struct err *e)
@@ -312,8 +312,6 @@ int collect(struct collect *k, struct err *e)
 			break;
 		}
 	}
-	if (r == -ECANCELED && k->drain)
-		return err_set(e, -EINTR, "stopped before all was drained");
 	return r;
 }
 

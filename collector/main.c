@@ -175,20 +175,23 @@ static int run_tool(struct collector *k)
 static int run(struct collector *k)
 {
 	struct err e = {0};
-	int r, status;
+	int r, status = EXIT_RUNTIME;
 
 	k->collect.conf = &k->conf;
 	k->collect.keeping = &k->keeping;
 	k->collect.etcd = k->etcd;
 	k->collect.drain = k->mode == MODE_DRAIN;
 	r = collect_agree(&k->collect, &e);
-	status = r == -EINVAL ? EXIT_USAGE : EXIT_RUNTIME;
-	if (!r) {
+	if (r == -EINVAL)
+		status = EXIT_USAGE;
+	else if (!r)
 		r = collect(&k->collect, &e);
-		status = r == -EINTR ? EXIT_CUT_SHORT : EXIT_RUNTIME;
-	}
-	if (!r || r == -ECANCELED)
+	if (r == -ECANCELED && k->collect.drain) {
+		err_set(&e, r, "stopped before all was drained");
+		status = EXIT_CUT_SHORT;
+	} else if (!r || r == -ECANCELED) {
 		return 0;
+	}
 	log_error("%s", e.text[0] ? e.text : strerror(-r));
 	return status;
 }

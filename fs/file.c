@@ -200,6 +200,10 @@ void file_free(struct file *f)
 {
 	if (!f)
 		return;
+	/* The last read was answered before the kernel released the file, but it may have been
+	 * another thread's: what that one wrote is seen from here on. */
+	pthread_mutex_lock(&f->lock);
+	pthread_mutex_unlock(&f->lock);
 	unlist(f->files, f);
 	saved_file_remove(f->files->saved, f->handle);
 	file_destroy(f);

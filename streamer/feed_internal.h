@@ -13,12 +13,6 @@
 
 enum { STAMPS = 64 };
 
-/* Of a source up to where a window ends. */
-struct print {
-	int64_t end;
-	uint8_t sha[SHA256_LEN];
-};
-
 /* Reading fills one window while the publishing thread works on the other. */
 struct feed {
 	const struct feed_conf *conf;
@@ -29,10 +23,11 @@ struct feed {
 	bool is_file;
 	bool keep; /* fingerprints are taken as it is read: an archive, or what may be gone by then
 		    */
-	struct print prints[2]; /* one for each window */
-	int64_t published_to;   /* rows before this offset were published before */
-	int64_t open_end;       /* where the window ends that the record has open; 0: none */
-	bool begins_pass;       /* another pass: everything is published once more */
+	uint8_t sha[SHA256_LEN]; /* with keep: of what is before the end of the window that is
+				    ready; the publishing thread's while there is one */
+	int64_t published_to;    /* rows before this offset were published before */
+	int64_t open_end;        /* where the window ends that the record has open; 0: none */
+	bool begins_pass;        /* another pass: everything is published once more */
 
 	struct csv *csv;
 	struct row_parser *rows;

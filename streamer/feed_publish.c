@@ -36,7 +36,7 @@ static int fingerprint(int64_t before, char ret[2 * SHA256_LEN + 1], void *arg)
 	int r = 0;
 
 	if (f->keep)
-		memcpy(sha, f->prints[f->prints[0].end != before].sha, sizeof(sha));
+		memcpy(sha, f->sha, sizeof(sha));
 	else
 		r = source_fingerprint(f->fd, before, sha);
 	if (!r)
@@ -136,16 +136,13 @@ void *feed_publish_windows(void *arg)
 int feed_hand_over(struct feed *f)
 {
 	struct window *w = f->filling;
-	struct print *print = &f->prints[w == &f->windows[1]];
 	int r;
 
-	if (f->keep) {
-		print->end = w->end;
-		input_fingerprint(csv_input(f->csv), w->end, print->sha);
-	}
 	pthread_mutex_lock(&f->lock);
 	while (f->ready)
 		pthread_cond_wait(&f->changed, &f->lock);
+	if (f->keep)
+		input_fingerprint(csv_input(f->csv), w->end, f->sha);
 	f->ready = w;
 	r = f->result;
 	pthread_cond_broadcast(&f->changed);

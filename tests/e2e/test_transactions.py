@@ -17,7 +17,7 @@ def test_many_messages_of_a_host_with_many_gpus_are_stored_in_transactions_that_
     """32 messages and 30 GPUs with a header, a body and an identity each would be 155 operations."""
     rng = random.Random(1)
     rows = [row(seconds=s, gpu=str(g), value=rng.random()) for s in range(32 * 12) for g in range(30)]
-    run = system.stream("--csv", write_csv(tmp_path / "a.csv", rows), STREAMER_BATCH_SIZE=360)
+    run = system.stream("--csv", write_csv(tmp_path / "a.csv", rows), STREAMER_BATCH_SIZE=360, STREAMER_FLUSH_INTERVAL="1m")
     assert run.messages == 32
     drain(system)
     wait_for_rows(system.mount(), Expected(rows))
