@@ -1,15 +1,28 @@
 """Every shape of CSV goes in by one command and comes out with the same text, host, GPU and time."""
 import csv
 import gzip
+import json
 import subprocess
 from datetime import datetime, timezone
 
 import pytest
 
+from bridge import Bridge
 from lib import SHARED, System, wait_until
 from rows import parse_rows
 
 P = "DCGM_FI_DEV_"
+
+
+# Columns of data/h100_training_wide.csv, in its order.
+TRAINING = {"power_w": "DEV_POWER_USAGE", "temp_c": "DEV_GPU_TEMP", "mem_used_mib": "DEV_FB_USED",
+            "mem_total_mib": "DEV_FB_TOTAL", "gpu_util_pct": "DEV_GPU_UTIL", "mem_util_pct": "DEV_MEM_COPY_UTIL",
+            "sm_active": "PROF_SM_ACTIVE", "tensor_active": "PROF_PIPE_TENSOR_ACTIVE",
+            "dram_active": "PROF_DRAM_ACTIVE", "fp16_active": "PROF_PIPE_FP16_ACTIVE",
+            "pcie_tx_bytes_s": "PROF_PCIE_TX_BYTES", "pcie_rx_bytes_s": "PROF_PCIE_RX_BYTES",
+            "nvlink_tx_bytes_s": "PROF_NVLINK_TX_BYTES", "nvlink_rx_bytes_s": "PROF_NVLINK_RX_BYTES",
+            "throttle_reasons": "DEV_CLOCK_THROTTLE_REASONS", "energy_mj": "DEV_TOTAL_ENERGY_CONSUMPTION"}
+TRAINING = {column: "DCGM_FI_" + name for column, name in TRAINING.items()}
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +31,7 @@ def shop(etcd, tmp_path_factory):
     try:
         system.collector()
         system.shown = system.mount()
+        system.bridge = Bridge(system)
         yield system
     finally:
         system.close()
@@ -28,6 +42,19 @@ def rows_of(mount, gpu):
     for name in mount.names(f"{gpu}/history"):
         got += [r[:3] for r in parse_rows(mount.read(f"{gpu}/history/{name}"))]
     return got
+
+
+def rest_rows(shop, gpu, **window):
+    """What the bridge says of it, values with their digits."""
+    answer = shop.bridge.get(f"/api/v1/gpus/{gpu.replace('/', ':')}/telemetry", params={"limit": 1000, **window})
+    data = json.loads(answer.text, parse_int=str, parse_float=str)["data"]
+    return [(r["timestamp"], r["metric_name"], r["value"]) for r in data]
+
+
+def rest_latest(shop, host):
+    answer = shop.bridge.get("/api/v1/telemetry/latest", params={"host": host})
+    data = json.loads(answer.text, parse_int=str, parse_float=str)["data"]
+    return {(f"{r['hostname']}/{r['gpu_id']}", r["metric_name"]): (r["timestamp"], r["value"]) for r in data}
 
 
 # name: text, options, {host/gpu: rows}, counts that are not 0 besides rows and published
@@ -72,6 +99,11 @@ def test_a_shape_comes_out_as_it_went_in(shop, tmp_path, name, packing):
     for gpu, rows in expected.items():
         wait_until(lambda: len(rows_of(shop.shown, gpu)) >= len(rows), 30, f"rows of {gpu}")
         assert rows_of(shop.shown, gpu) == rows
+        wait_until(lambda: len(rest_rows(shop, gpu)) >= len(rows), 30, f"rows of {gpu} over REST")
+        assert rest_rows(shop, gpu) == rows
+        last = rows[-1][0]
+        assert rest_rows(shop, gpu, start_time=last, end_time=last) == [r for r in rows if r[0] == last]
+        assert rest_latest(shop, gpu.split("/")[0]) == {(gpu, metric): (t, value) for t, metric, value in rows}
 
 
 def test_a_file_without_a_host_asks_for_it(shop, tmp_path):
@@ -108,10 +140,12 @@ def test_the_real_wide_file_comes_out_value_by_value(shop):
     if not path.exists():
         pytest.skip(f"the real rows are not here: {path}")
     run = shop.stream("--csv", path, "--host", "h100", "--wait", seconds=90)
-    with open(path, newline="") as f:
-        real = [r for r in csv.DictReader(f) if r["gpu"] == "3"]
     stamp = lambda t: datetime.fromtimestamp(int(t[:-4]), timezone.utc).strftime("%Y-%m-%dT%H:%M:%S") + t[-4:] + "Z"  # noqa: E731
-    power = [(stamp(r["timestamp"]), P + "POWER_USAGE", r["power_w"]) for r in real]
-    wait_until(lambda: len(rows_of(shop.shown, "h100/3")) >= run.published // 8 - 20, 20)
-    assert [r for r in rows_of(shop.shown, "h100/3") if r[1] == P + "POWER_USAGE"] == power
+    real = {str(gpu): [] for gpu in range(8)}
+    with open(path, newline="") as f:
+        for r in csv.DictReader(f):
+            real[r["gpu"]] += [(stamp(r["timestamp"]), name, r[column]) for column, name in TRAINING.items() if r[column]]
+    assert sum(map(len, real.values())) == run.published
+    for gpu in "37":
+        wait_until(lambda: rows_of(shop.shown, f"h100/{gpu}") == real[gpu], 60, f"the rows of {gpu}")  # noqa: B023
     assert (run.rows, run.invalid) == (24696 * 16, 0)
