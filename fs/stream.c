@@ -1,22 +1,13 @@
 #include "stream.h"
 
+#include "cursor.h"
 #include "entry.h"
 #include "parked.h"
-#include "query.h"
-#include "render.h"
-#include "strbuf.h"
 
 #include <stdio.h>
 
 #define PIECE_MAX ((size_t)256 << 10) /* rendered ahead, at most one row more */
 #define RETRY_MS  500                 /* where rows could not be had */
-#define ROWS_MAX  4096                /* of an extent in one go */
-
-/* The next row is the first that is not before it. */
-struct position {
-	int64_t revision, segment_ns, seq;
-	uint64_t incarnation; /* of the segment that seq counts in; 0: unknown */
-};
 
 /* What is saved: a piece's first row, and its offset in the file. */
 enum { WORD_REVISION, WORD_SEGMENT, WORD_SEQ, WORD_INCARNATION, WORD_OFFSET };
@@ -38,16 +29,12 @@ struct streams {
 
 struct stream {
 	struct streams *streams;
-	int refs; /* atomic: the open file's, and one for each that is answering */
-	struct node *node;
-	char *host, *gpu;            /* encoded */
-	uint64_t *words;             /* NULL, or of the memory file */
+	int refs;        /* atomic: the open file's, and one for each that is answering */
+	uint64_t *words; /* NULL, or of the memory file */
 	struct stream *next, **link; /* under the lock of streams */
 
 	/* The thread's own, once it is listed. */
-	struct position at;
-	int64_t seen; /* the GPU's revision up to which all is in the piece */
-	uint64_t dropped;
+	struct cursor cursor;
 
 	struct parked_list parked;
 	pthread_mutex_t lock;
@@ -70,122 +57,9 @@ static void stream_unref(struct stream *st)
 		return;
 	parked_release(&st->parked, ENODEV);
 	strbuf_release(&st->piece);
-	node_unref(st->node);
+	cursor_release(&st->cursor);
 	pthread_mutex_destroy(&st->lock);
-	free(st->host);
-	free(st->gpu);
 	free(st);
-}
-
-/* ---- positions -------------------------------------------------------------------------------
- */
-
-static bool is_before(const struct extent *x, const struct position *p)
-{
-	if (x->revision != p->revision)
-		return x->revision < p->revision;
-	if (x->segment_ns != p->segment_ns)
-		return x->segment_ns < p->segment_ns;
-	return x->first_seq + x->rows <= p->seq;
-}
-
-static bool is_same_segment(const struct extent *x, const struct position *p)
-{
-	return x->segment_ns == p->segment_ns && x->incarnation == p->incarnation;
-}
-
-/* What of the extent is left to be read: from the position on, where it is in this segment. What
- * lies before a later extent of the segment belongs to commits that can no longer be told apart,
- * and is read with it. */
-static struct extent rest_of(const struct extent *x, const struct position *p)
-{
-	struct extent rest = *x;
-
-	if (is_same_segment(x, p) && p->seq < x->first_seq + x->rows) {
-		rest.rows = (uint32_t)(x->first_seq + x->rows - p->seq);
-		rest.first_seq = p->seq;
-	}
-	rest.rows = MIN(rest.rows, ROWS_MAX);
-	return rest;
-}
-
-static struct position position_of(const struct extent *x, int64_t seq)
-{
-	return (struct position){x->revision, x->segment_ns, seq, x->incarnation};
-}
-
-/* ---- rendering: the thread, without a lock ---------------------------------------------------
- */
-
-struct filling {
-	struct stream *st;
-	const struct extent *x;
-	struct strbuf *out;
-};
-
-static int on_row(const struct identity *id, const struct query_row *row, void *arg)
-{
-	struct filling *f = arg;
-
-	render_row(f->out, row->time, row->value, row->series, row->attribution);
-	f->st->at = position_of(f->x, row->seq + 1);
-	return f->out->err ? f->out->err : f->out->len >= PIECE_MAX;
-}
-
-static void note_dropped(struct stream *st, struct strbuf *out)
-{
-	if (st->dropped)
-		strbuf_addf(out, "# dropped %llu\n", (unsigned long long)st->dropped);
-	st->dropped = 0;
-}
-
-/* 1: enough for now. */
-static int fill_extent(struct stream *st, const struct extent *x, struct strbuf *out)
-{
-	int64_t end = x->first_seq + x->rows;
-	int r = 0;
-
-	while (r == 0 && !(is_same_segment(x, &st->at) && st->at.seq >= end)) {
-		struct extent rest = rest_of(x, &st->at);
-		struct filling f = {st, &rest, out};
-
-		note_dropped(st, out);
-		r = query_extent_rows(st->streams->tree, st->host, st->gpu, &rest,
-				      QUERY_PATIENCE_MS, on_row, &f);
-		if (r == -ESTALE || r == -ENODATA) {
-			st->dropped += (uint64_t)(end - rest_of(x, &st->at).first_seq);
-			st->at = position_of(x, end);
-			r = 0;
-		} else if (r == 0) {
-			st->at = position_of(x, rest.first_seq + rest.rows);
-		}
-	}
-	st->at.revision = MAX(st->at.revision, x->revision);
-	return r;
-}
-
-static int fill(struct stream *st, struct strbuf *out)
-{
-	struct extent *list;
-	struct attr a;
-	int64_t floor;
-	size_t n;
-	int r = tree_attr(st->streams->tree, st->node, &a);
-
-	if (r < 0 || a.revision <= st->seen)
-		return r;
-	r = query_extents(st->streams->tree, st->host, st->gpu, st->at.revision - 1, INT64_MAX,
-			  &list, &n, &floor);
-	if (r < 0)
-		return r == -ENOENT ? -ESTALE : r;
-	for (size_t i = 0; i < n && r == 0; i++)
-		if (!is_before(&list[i], &st->at))
-			r = fill_extent(st, &list[i], out);
-	free(list);
-	note_dropped(st, out);
-	if (r == 0)
-		st->seen = a.revision;
-	return r == -EBADMSG ? -EIO : r;
 }
 
 /* ---- answering -------------------------------------------------------------------------------
@@ -308,7 +182,7 @@ static bool begin_piece(struct stream *st, struct strbuf *out)
 		strbuf_reset(out);
 		strbuf_init(&st->piece, 2 * PIECE_MAX);
 		st->read = 0;
-		save(st, &st->at);
+		save(st, &st->cursor.at);
 	}
 	pthread_mutex_unlock(&st->lock);
 	return due;
@@ -340,7 +214,7 @@ static bool serve(struct stream *st)
 	pthread_mutex_unlock(&st->lock);
 	if (!begin_piece(st, &piece))
 		return false;
-	r = fill(st, &piece);
+	r = cursor_read(&st->cursor, &piece, PIECE_MAX);
 	end_piece(st, &piece, r);
 	return r < 0 && r != -ESTALE;
 }
@@ -482,22 +356,11 @@ void streams_free(struct streams *s)
 	free(s);
 }
 
-/* "host/gpu/stream" */
-static void set_names(struct stream *st)
-{
-	const char *path = node_path(st->node), *slash = strchr(path, '/');
-
-	st->host = xstrndup(path, (size_t)(slash - path));
-	st->gpu = xstrndup(slash + 1, (size_t)(strrchr(path, '/') - slash - 1));
-}
-
 /* From now on, or from where a predecessor was. */
 static void set_position(struct stream *st)
 {
-	struct attr a = {0};
-
 	if (st->words && st->words[WORD_REVISION]) {
-		st->at = (struct position){
+		st->cursor.at = (struct position){
 			.revision = (int64_t)st->words[WORD_REVISION],
 			.segment_ns = (int64_t)st->words[WORD_SEGMENT],
 			.seq = (int64_t)st->words[WORD_SEQ],
@@ -506,11 +369,8 @@ static void set_position(struct stream *st)
 		st->offset = -1; /* the first read says */
 		return;
 	}
-	if (tree_attr(st->streams->tree, st->node, &a) < 0)
-		st->error = -ESTALE;
-	st->seen = a.revision;
-	st->at.revision = a.revision + 1;
-	save(st, &st->at);
+	st->error = cursor_set_end(&st->cursor);
+	save(st, &st->cursor.at);
 }
 
 struct stream *stream_open(struct streams *s, struct node *node, uint64_t *words)
@@ -519,9 +379,8 @@ struct stream *stream_open(struct streams *s, struct node *node, uint64_t *words
 
 	st->streams = s;
 	st->refs = 1;
-	st->node = node_ref(node);
 	st->words = words;
-	set_names(st);
+	cursor_init(&st->cursor, s->tree, node);
 	pthread_mutex_init(&st->lock, NULL);
 	parked_init(&st->parked);
 	strbuf_init(&st->piece, 2 * PIECE_MAX);
