@@ -33,9 +33,9 @@ struct collect {
  * stored with another. */
 int collect_agree(struct collect *k, struct err *e) must_check;
 /* Until daemon_stop, or until all is drained; a lost session is replaced by another. -ECANCELED:
- * stopped before anything could be claimed; -EINTR: stopped before all was drained; -ETIME:
- * stopped, and not all that was claimed could be finished in time (recovery gives it back); else
- * what etcd says. A worker that computes for longer than MQ_PROCESSING_TIMEOUT ends the process. */
+ * stopped before anything could be claimed, or before all was drained; -ETIME: stopped, and not all
+ * that was claimed could be finished in time (recovery gives it back); else what etcd says. A
+ * worker that computes for longer than MQ_PROCESSING_TIMEOUT ends the process. */
 int collect(struct collect *k, struct err *e) must_check;
 /* From any thread: whether collect still goes round, or waits for etcd. */
 bool collect_is_well(const struct collect *k);
