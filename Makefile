@@ -5,6 +5,8 @@
 # make fuzz [FUZZ_TIME=60]  every fuzzer (needs clang)
 # make bench-bridge          requests, files and events of the bridge, beside peers
 # make install [PREFIX=/usr/local] [DESTDIR=] | uninstall | deb
+# make analyze              gcc -fanalyzer, clang-tidy and cppcheck over all sources
+# make test-deb             the package on a fresh Debian, in a container (as root)
 # make bench-columns CSV=FILE  what the chunk format takes and costs on its rows
 # make generated            examples/gputel.conf anew, after common/conf_table.c
 # make test | check | run   see README.md
@@ -19,6 +21,8 @@ PACKAGES := gcc make pkg-config $(LIBRARIES) fuse3 \
 	file jq lsof git less busybox openssl zstd groff-base man-db \
 	python3-yaml python3-pandas
 DEB_PACKAGES := build-essential debhelper dpkg-dev fakeroot lintian
+ANALYZE_PACKAGES := clang-tidy cppcheck
+TRY_PACKAGES := debootstrap systemd-container procps
 PYTHON   := /usr/bin/python3
 
 # Of a tag v1.2.3, with what was committed since; without one, what comes first.
@@ -54,13 +58,15 @@ COMMON  := $(call objects,common/*.c)
 DAEMONS := $(foreach p,$(PROGRAMS),$(if $(wildcard $(p)/main.c),$(p)))
 MODULES := $(filter-out %/main.o,$(call objects,streamer/*.c collector/*.c)) \
 	$(call objects,$(foreach m,head range decimal cursor limit peer tokens remote_write,bridge/$(m).c))
-TESTLIB := $(filter-out %/fake_nvml.o,$(call objects,tests/lib/*.c))
+TESTLIB := $(filter-out %/fake_nvml.o %/fail_malloc.o,$(call objects,tests/lib/*.c))
 # A double of NVIDIA's library, found by LD_LIBRARY_PATH.
 FAKE_NVML := build/fake/libnvidia-ml.so.1
+# What makes the n-th allocation fail, by LD_PRELOAD.
+FAIL_MALLOC := build/fake/fail_malloc.so
 UNITS   := $(patsubst %.c,$(B)/%,$(sort $(wildcard tests/unit/test_*.c)))
 ALL_OBJ := $(call objects,$(foreach d,common tests/lib tests/unit tests/bench $(PROGRAMS),$(d)/*.c))
 
-.PHONY: all $(PROGRAMS) generated deps run test test-unit test-e2e check clean coverage count bench bench-bridge bench-columns bench-fs fuzz fuzzers chaos soak
+.PHONY: all $(PROGRAMS) generated deps run test test-unit test-e2e check clean coverage count bench bench-bridge bench-columns bench-fs fuzz fuzzers chaos soak deb test-deb install uninstall man analyze
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -158,10 +164,20 @@ $(FAKE_NVML): tests/lib/fake_nvml.c streamer/nvml.h
 	@echo "  LD      $@"
 	@$(CC) -std=gnu17 -D_GNU_SOURCE -Icommon -O1 -g -fPIC -shared -pthread -o $@ $<
 
-test-e2e: all $(FAKE_NVML)
+$(FAIL_MALLOC): tests/lib/fail_malloc.c
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	@$(CC) -std=gnu17 -O1 -g -fPIC -shared -o $@ $<
+
+test-e2e: all $(FAKE_NVML) $(FAIL_MALLOC)
 	$(if $(wildcard tests/e2e/test_*.py),\
 	@GPUTEL_BIN=$(abspath $(BIN)) PYTHON=$(PYTHON) TIMES=$(B)/e2e.times \
 	tests/lib/run-e2e $(sort $(wildcard tests/e2e/test_*.py)),@true)
+
+# Findings of gcc -fanalyzer, clang-tidy and cppcheck that tests/lib/analyze.known has no reason for. Some minutes.
+analyze: PACKAGES += $(ANALYZE_PACKAGES)
+analyze: deps
+	@CFLAGS='$(filter-out $(WARN),$(CFLAGS)) -DGPUTEL_VERSION="$(VERSION)" $(call pkg,--cflags fuse3)' tests/lib/analyze
 
 check: all $(UNITS)
 	@tests/lib/check
@@ -263,7 +279,8 @@ COMPLETIONS = $(PROGRAMS:%=$(SHARE)/bash-completion/completions/gputel-%)
 INSTALLED = $(PROGRAMS:%=$(PREFIX)/bin/gputel-%) $(PREFIX)/sbin/mount.gputel \
 	$(SECTION_1:%=$(SHARE)/man/man1/%) $(SHARE)/man/man5/gputel.5 $(SHARE)/man/man8/mount.gputel.8 \
 	$(UNITS_OF:%=$(UNITDIR)/%) $(PREFIX)/lib/sysusers.d/gputel.conf $(PREFIX)/lib/tmpfiles.d/gputel.conf \
-	$(COMPLETIONS) $(SHARE)/doc/gputel/README.md $(SHARE)/doc/gputel/gputel.conf
+	$(COMPLETIONS) $(SHARE)/doc/gputel/README.md \
+	$(SHARE)/doc/gputel/OPERATIONS.md $(SHARE)/doc/gputel/gputel.conf
 
 places = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@SYSCONFDIR@|$(SYSCONFDIR)|g' \
 	-e 's|/usr/bin/gputel|$(PREFIX)/bin/gputel|g' -e 's,/etc/\(gputel\|default\)/,$(SYSCONFDIR)/\1/,g'
@@ -301,6 +318,7 @@ install: all man
 	$(call put,examples/debian/gputel.sysusers,$(PREFIX)/lib/sysusers.d/gputel.conf); \
 	$(call put,fs/gputel.tmpfiles,$(PREFIX)/lib/tmpfiles.d/gputel.conf); \
 	$(call put,README.md,$(SHARE)/doc/gputel/README.md); \
+	$(call put,examples/OPERATIONS.md,$(SHARE)/doc/gputel/OPERATIONS.md); \
 	$(call put,examples/gputel.conf,$(SHARE)/doc/gputel/gputel.conf); \
 	$(call keep,examples/gputel.conf,$(SYSCONFDIR)/gputel/gputel.conf,640); \
 	$(call keep,streamer/gputel-streamer.default,$(SYSCONFDIR)/default/gputel-streamer,644)
@@ -327,6 +345,12 @@ deb: deps
 		"$$(git log -1 --format=%cD)" >$(DEB_TREE)/debian/changelog
 	@cd $(DEB_TREE) && VERSION='$(VERSION)' dpkg-buildpackage -b -us -uc -j$$(nproc)
 	@ls build/deb/*.deb
+
+# Linted, then installed, started as its units say, asked, removed and purged on a fresh Debian 12.
+test-deb: PACKAGES += $(TRY_PACKAGES)
+test-deb: deb
+	@lintian --fail-on error,warning build/deb/gputel_*.changes
+	@examples/debian/try build/deb/gputel_*.deb
 
 clean:
 	rm -rf build bin

@@ -21,7 +21,7 @@ static bool is_refused(struct slice params)
 bool gzip_accepted(const char *accept_encoding)
 {
 	for (const char *p = accept_encoding ? accept_encoding : ""; *p;) {
-		size_t n = strcspn(p, ","), name;
+		size_t n, name;
 
 		p += strspn(p, " \t");
 		n = strcspn(p, ",");

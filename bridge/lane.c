@@ -197,7 +197,7 @@ static int parse(struct lane *l, struct push *p, struct slice plain, struct err 
 static int take_in(struct lane *l, struct push *p, struct err *e)
 {
 	struct strbuf room;
-	struct slice plain;
+	struct slice plain = {0};
 	int r = 0;
 
 	strbuf_init(&room, PUSH_BODY_MAX);

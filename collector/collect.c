@@ -25,7 +25,7 @@ enum {
 
 int collect_agree(struct collect *k, struct err *e)
 {
-	int64_t segment_s = k->conf->segment / 1000, stored = 0;
+	int64_t segment_s = k->conf->segment / 1000, stored;
 	struct etcd_reply reply;
 	struct etcd_txn t;
 	struct json *doc;

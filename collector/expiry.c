@@ -139,7 +139,7 @@ static int begin_period(struct sweep *s, const struct producer *p, const struct 
 	struct strbuf text;
 	struct etcd_txn t;
 	bool done;
-	int r = 0;
+	int r;
 
 	if (!s->lease) {
 		int64_t lease = (int64_t)(random_u64() >> 1 | 1);

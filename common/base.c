@@ -39,7 +39,7 @@ int err_prefix(struct err *e, int code, const char *fmt, ...)
 
 static void *checked(void *p, size_t n)
 {
-	if (!p && n) {
+	if (!p) {
 		fprintf(stderr, "gputel: out of memory (%zu bytes)\n", n);
 		abort();
 	}
@@ -48,17 +48,19 @@ static void *checked(void *p, size_t n)
 
 void *xmalloc(size_t n)
 {
-	return checked(malloc(n), n);
+	return checked(malloc(MAX(n, (size_t)1)), n);
 }
 
 void *xcalloc(size_t n, size_t size)
 {
-	return checked(calloc(n, size), n * size);
+	return checked(calloc(MAX(n, (size_t)1), MAX(size, (size_t)1)), n * size);
 }
 
 void *xrealloc(void *p, size_t n)
 {
-	return checked(realloc(p, n), n);
+	void *moved = realloc(p, n);
+
+	return n ? checked(moved, n) : moved;
 }
 
 char *xstrndup(const char *s, size_t n)
@@ -80,12 +82,12 @@ char *xasprintf(const char *fmt, ...)
 {
 	va_list ap;
 	char *p = NULL;
+	int n;
 
 	va_start(ap, fmt);
-	if (vasprintf(&p, fmt, ap) < 0)
-		p = NULL;
+	n = vasprintf(&p, fmt, ap);
 	va_end(ap);
-	return checked(p, 1);
+	return checked(n < 0 ? NULL : p, 1);
 }
 
 int slice_cmp(struct slice a, struct slice b)

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #define must_check        __attribute__((warn_unused_result))
+#define never_null        __attribute__((returns_nonnull))
 #define printf_like(f, a) __attribute__((format(printf, f, a)))
 #define hidden_unused     __attribute__((unused))
 
@@ -51,12 +52,12 @@ int err_prefix(struct err *e, int code, const char *fmt, ...) printf_like(3, 4);
 /* malloc and friends for small fixed-size things whose failure leaves nothing sensible to do: they
  * end the process with a line on stderr. Whatever a peer or a user can make grow does not use them
  * but a container with a ceiling. */
-void *xmalloc(size_t n) must_check;
-void *xcalloc(size_t n, size_t size) must_check;
-void *xrealloc(void *p, size_t n) must_check;
-char *xstrdup(const char *s) must_check;
-char *xstrndup(const char *s, size_t n) must_check;
-char *xasprintf(const char *fmt, ...) printf_like(1, 2) must_check;
+void *xmalloc(size_t n) must_check never_null;
+void *xcalloc(size_t n, size_t size) must_check never_null;
+void *xrealloc(void *p, size_t n) must_check; /* NULL for n == 0: freed */
+char *xstrdup(const char *s) must_check never_null;
+char *xstrndup(const char *s, size_t n) must_check never_null;
+char *xasprintf(const char *fmt, ...) printf_like(1, 2) must_check never_null;
 
 /* A borrowed piece of text or bytes: not terminated, never owned. */
 struct slice {

@@ -328,6 +328,8 @@ static int parse_line(struct column_map *m, struct line *l)
 	do {
 		r = take_name(l, &name);
 		strbuf_add_lstr(&names, (struct slice){name.s, name.len});
+		if (!r && (name.err || names.err))
+			r = err_set(l->e, -ENOMEM, "out of memory");
 	} while (!r && take_char(l, '|'));
 	if (!r && take_char(l, '='))
 		r = add_columns(m, &names, l);

@@ -248,7 +248,7 @@ static bool flag_is(const char *variable, struct slice flag)
 {
 	size_t i = 0;
 
-	for (; variable[i] && i < flag.len; i++) {
+	for (; i < flag.len && variable[i]; i++) {
 		char c = variable[i] == '_' ? '-' : (char)tolower((unsigned char)variable[i]);
 
 		if (c != flag.p[i])

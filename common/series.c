@@ -455,6 +455,8 @@ int series_add(struct series_table *t, const struct series_key *key,
 
 	if (r == 0)
 		r = add(t, key, &c, ret);
+	if (r == -ENOMEM)
+		err_set(e, r, "out of memory");
 	canon_release(&c);
 	return r;
 }

@@ -62,7 +62,7 @@ static bool stay_awake(struct device *d, int fd)
 	if (atomic_load_explicit(&d->soon, memory_order_relaxed) <= 0 ||
 	    atomic_exchange(&d->awake, true))
 		return false;
-	while (!(came = poll(&p, 1, 0) > 0) && mono_now().ns < until)
+	while (!(came = (poll(&p, 1, 0) > 0)) && mono_now().ns < until)
 		sched_yield();
 	atomic_store(&d->awake, false);
 	if (!came)

@@ -162,7 +162,7 @@ void toucher_attach(struct toucher *t, const char *path, dev_t device, bool rest
 /* Somebody killed him. */
 static void replace(struct toucher *t)
 {
-	int r = -ECANCELED;
+	int r;
 
 	pthread_mutex_lock(&t->lock);
 	if (!t->stopping && mono_ms_since(t->started) >= RESTART_MS) {

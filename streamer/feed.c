@@ -134,6 +134,8 @@ static int run_pass(struct feed *f, struct err *e)
 	r = f->is_file ? csv_seek(f->csv, 0, 1) : 0;
 	if (!r)
 		r = read_rows(f, e);
+	if (r == -ENOMEM)
+		err_set(e, r, "%s: out of memory", f->conf->path);
 	/* What was taken in is published also when a stop or a fault cuts the source short, except
 	 * for an open window that is not whole: it stays as it is recorded. */
 	if ((!r || f->filling->n) && f->filling->end > f->open_end)

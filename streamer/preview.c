@@ -191,6 +191,8 @@ static int run(struct preview *x, int fd, struct err *e)
 		return err_set(e, r, "%s: %s", x->conf->path, strerror(-r));
 	x->rows = row_parser_new(&rows);
 	r = read_all(x, e);
+	if (r == -ENOMEM)
+		err_set(e, r, "%s: out of memory", x->conf->path);
 	if (x->has_header && !x->told)
 		print_shape(x);
 	if (x->has_header)
