@@ -200,8 +200,8 @@ void file_free(struct file *f)
 {
 	if (!f)
 		return;
-	/* The last read was answered before the kernel released the file, but it may have been
-	 * another thread's: what that one wrote is seen from here on. */
+	/* An open and the reads were answered before the kernel released the file, but maybe by
+	 * other threads: what those did under the lock is over, and seen, from here on. */
 	pthread_mutex_lock(&f->lock);
 	pthread_mutex_unlock(&f->lock);
 	unlist(f->files, f);
@@ -225,9 +225,16 @@ void files_promised_attr(struct files *files, struct inode *i, pid_t reader, str
 		promised_attr(files->promises, i, reader, ret);
 }
 
-uint64_t file_handle(const struct file *f)
+uint64_t file_handle(struct file *f)
 {
-	return !f || f->files->saved ? (f ? f->handle : 0) : (uint64_t)(uintptr_t)f;
+	uint64_t handle;
+
+	if (!f)
+		return 0;
+	pthread_mutex_lock(&f->lock); /* see file_free */
+	handle = f->files->saved ? f->handle : (uint64_t)(uintptr_t)f;
+	pthread_mutex_unlock(&f->lock);
+	return handle;
 }
 
 struct file *file_of(struct files *files, uint64_t handle)

@@ -65,7 +65,7 @@ void files_wake_left(struct files *files, struct fuse_session *se);
 void files_promised_attr(struct files *files, struct inode *i, pid_t reader, struct attr *ret);
 
 /* What FUSE carries; 0 for NULL: row files have none. */
-uint64_t file_handle(const struct file *f);
+uint64_t file_handle(struct file *f);
 /* NULL: none here under this handle. */
 struct file *file_of(struct files *files, uint64_t handle);
 
