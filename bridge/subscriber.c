@@ -42,7 +42,7 @@ struct subscriber {
 
 static void push(struct subscriber *s, struct frame *f)
 {
-	if (s->n_out == s->cap_out) {
+	if (s->out_at && s->n_out == s->cap_out) {
 		memmove(s->out, s->out + s->out_at, (s->n_out - s->out_at) * sizeof(*s->out));
 		s->n_out -= s->out_at;
 		s->out_at = 0;

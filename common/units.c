@@ -62,7 +62,8 @@ bool metric_is_percentage(struct slice metric)
 {
 	char name[METRIC_LOOKED_AT + 1] = "";
 
-	memcpy(name, metric.p, MIN(metric.len, (size_t)METRIC_LOOKED_AT));
+	if (metric.len)
+		memcpy(name, metric.p, MIN(metric.len, (size_t)METRIC_LOOKED_AT));
 	return !strcmp(metric_unit(name), "%");
 }
 
