@@ -23,6 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(os.environ.get("GPUTEL_BIN", ROOT / "bin"))
+SANITIZED = any(name in BIN.parent.name for name in ("address", "thread", "undefined"))
 SHARED = Path(os.environ.get("GPUTEL_SHARED", ROOT.parent / "shared"))
 EDGE = ROOT / "data" / "edge"
 SLOW = float(os.environ.get("GPUTEL_SLOW", "1"))  # stretches every deadline: sanitizer builds, busy machines

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from inotify import Watch
-from lib import BIN, wait_until
+from lib import SANITIZED, wait_until
 from rows import at, nanoseconds
 from test_survival import Feed
 
@@ -71,7 +71,7 @@ def test_a_stat_is_never_of_an_older_value_than_the_read_before_it(system, feed)
 
 
 @pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler for late_answers.c")
-@pytest.mark.skipif(BIN.parent.name in ("address", "undefined", "thread"), reason="sanitizers do not like what is preloaded")
+@pytest.mark.skipif(SANITIZED, reason="sanitizers do not like what is preloaded")
 @pytest.mark.parametrize("kind", LATE)
 def test_an_answer_that_comes_late_brings_back_nothing_older(system, feed, tmp_path, kind):
     """The kernel ignores attributes that were asked for before it was told to drop what it has; what a touch is

@@ -9,7 +9,7 @@ import types
 
 import pytest
 
-from lib import BIN, ROOT, SLOW, System, wait_until
+from lib import BIN, ROOT, SANITIZED, SLOW, System, wait_until
 from rows import fleet, write_csv
 from test_defects import holds_claims
 
@@ -35,7 +35,7 @@ def test_ten_rounds_of_faults_lose_double_and_reorder_nothing():
 def test_a_crash_or_signal_at_any_failpoint_loses_doubles_and_reorders_nothing(programs, tmp_path, action):
     """Each transaction of a streamer and of a collector that takes over from a dead one, before it is
     sent and after its answer (make chaos FAILPOINTS=1 does more)."""
-    if BIN.parent.name in ("address", "undefined", "thread"):
+    if SANITIZED:
         pytest.skip("failpoints are built without sanitizers")
     said = []
     place = failpoints.Place(tmp_path, SEED)
@@ -51,7 +51,7 @@ def test_a_crash_or_signal_at_any_failpoint_loses_doubles_and_reorders_nothing(p
 
 
 def test_a_crash_in_the_middle_of_merging_changes_no_row(programs, tmp_path):
-    if BIN.parent.name in ("address", "undefined", "thread"):
+    if SANITIZED:
         pytest.skip("failpoints are built without sanitizers")
     said, steps = [], {f"{name}.{where}" for name in ("merge", "seal") for where in ("send", "receive")}
     place = failpoints.Place(tmp_path, SEED)

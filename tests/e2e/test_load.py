@@ -4,12 +4,12 @@ import time
 
 import pytest
 
-from lib import BIN, SLOW, wait_until
+from lib import SANITIZED, SLOW, wait_until
 from rows import difference, fleet, write_csv
 
 MIB = 1 << 20
 HOSTS, GPUS = 64, 8
-release_build = pytest.mark.skipif(BIN.parent.name in ("address", "undefined", "thread"),
+release_build = pytest.mark.skipif(SANITIZED,
                                    reason="what a sanitizer uses is not the program's")
 
 
